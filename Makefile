@@ -1,0 +1,33 @@
+# Everything here works with Python >= 3.11 and make; the locks bring the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export UV_PYTHON_DOWNLOADS := never
+export PYTHONDONTWRITEBYTECODE := 1
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package queueworker $(LOCK_FLAGS)
+READY := $(VENV)/.ready
+SOURCES := client/src worker/src operator/src
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the virtual environment and install the locked requirements
+
+$(READY): requirements/uv.txt requirements/dev.txt client/pyproject.toml worker/pyproject.toml operator/pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e client -e worker -e operator
+	touch $@
+
+lock: $(READY) ## compile requirements/*.txt anew from the pyproject files (LOCK_FLAGS=--upgrade for newer versions)
+	$(LOCK) client/pyproject.toml -o requirements/client.txt
+	$(LOCK) worker/pyproject.toml --extra processors --extra uvloop -o requirements/worker.txt
+	$(LOCK) operator/pyproject.toml -o requirements/operator.txt
+	$(LOCK) --extra embedded --extra processors --extra uvloop client/pyproject.toml worker/pyproject.toml operator/pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(LOCK) requirements/cluster.in -o requirements/cluster.txt
+	echo uv | $(LOCK) -c requirements/dev.txt - -o requirements/uv.txt

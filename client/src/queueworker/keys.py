@@ -1,0 +1,70 @@
+"""The keys of a BullMQ queue and its two score encodings, as BullMQ's Lua scripts build them.
+
+Sources: `includes/getPriorityScore.lua`, `includes/getDelayedScore.lua` and `queue_keys.py` of the bullmq package.
+"""
+
+from dataclasses import dataclass
+
+PRIORITY_SHIFT = 2**32
+DELAYED_SHIFT = 4096
+MAX_PRIORITY = 2_097_151
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """Every key of one queue."""
+
+    prefix: str
+    queue: str
+
+    @property
+    def base(self) -> str:
+        """`prefix:queue:`, what the scripts call the key prefix; job ids follow it directly."""
+        return f"{self.prefix}:{self.queue}:"
+
+    def of(self, name: str) -> str:
+        """Return the key of a part of the queue, `wait` or `meta` for example."""
+        return self.base + name
+
+    def job(self, job_id: str) -> str:
+        """Return the key of a job's hash."""
+        return self.base + job_id
+
+    def lock(self, job_id: str) -> str:
+        """Return the key of a job's lock."""
+        return f"{self.base}{job_id}:lock"
+
+    @property
+    def workers(self) -> str:
+        """Our zset of live workers: member is the worker's name, score the ms of its last heartbeat."""
+        return self.base + "qw:workers"
+
+    @property
+    def worker(self) -> str:
+        """Our hash of what each worker says of itself: name to JSON of slots and maxStalledCount."""
+        return self.base + "qw:worker"
+
+    @property
+    def statistics(self) -> str:
+        """Our hash of jobs, milliseconds and durations per job name."""
+        return self.base + "qw:stats"
+
+
+def priority_score(priority: int, counter: int) -> int:
+    """Return the score of a job in `prioritized`: lower runs first, the counter keeps the order within a priority."""
+    return priority * PRIORITY_SHIFT + counter % PRIORITY_SHIFT
+
+
+def priority_of_score(score: float) -> int:
+    """Return the priority that a score of `prioritized` encodes."""
+    return int(score) // PRIORITY_SHIFT
+
+
+def due_ms_of_score(score: float) -> int:
+    """Return when (Unix ms) a job of `delayed` is due."""
+    return int(score) // DELAYED_SHIFT
+
+
+def delayed_score_bound(due_ms: int) -> int:
+    """Return the highest score in `delayed` of a job that is due at `due_ms` or before."""
+    return (due_ms + 1) * DELAYED_SHIFT - 1

@@ -1,0 +1,1 @@
+"""The QueueWorker operator: the CRD, the decision, the reconciler and its two clusters."""

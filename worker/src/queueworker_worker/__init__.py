@@ -1,0 +1,1 @@
+"""Runs BullMQ processors: the engine, the pools, the life of the process, and its health."""
