@@ -1,0 +1,1 @@
+"""The command line: one program, to which each distribution adds its commands."""
