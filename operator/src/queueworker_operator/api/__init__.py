@@ -1,0 +1,1 @@
+"""The API of QueueWorker: the models, the reasons, and the generator of the CRD."""

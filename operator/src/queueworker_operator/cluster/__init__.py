@@ -1,0 +1,1 @@
+"""Where workers run: one Protocol, on Kubernetes and on this host."""

@@ -1,0 +1,1 @@
+"""From a spec to the Deployment that carries it out: pure."""

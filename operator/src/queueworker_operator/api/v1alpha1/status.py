@@ -1,0 +1,161 @@
+"""`status` of a QueueWorker: what was seen, what was decided, and why. Times are RFC 3339 in UTC."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from queueworker_operator.api.reasons import ConditionType, ScalingReason
+from queueworker_operator.api.v1alpha1.base import ApiModel
+
+Text = Annotated[str, Field(max_length=1024)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Condition(ApiModel):
+    """A condition, shaped as metav1.Condition."""
+
+    type: ConditionType
+    """Which condition."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
+    reason: Annotated[str, Field(min_length=1, max_length=128)]
+    """Why, in one word."""
+    message: Text = ""
+    """Why, in one sentence."""
+    last_transition_time: datetime
+    """When status last changed."""
+    observed_generation: int | None = None
+    """The generation that this speaks of."""
+
+
+class Inputs(ApiModel):
+    """What the decision rests on, summed over the queues."""
+
+    waiting: Count | None = None
+    """Jobs in wait."""
+    prioritized: Count | None = None
+    """Jobs in prioritized."""
+    delayed_due: Count | None = None
+    """Delayed jobs whose time has come."""
+    backlog: Count | None = None
+    """Jobs that a free slot could take: the sum of the three."""
+    active: Count | None = None
+    """Jobs being processed."""
+    delayed: Count | None = None
+    """All delayed jobs."""
+    failed: Count | None = None
+    """Failed jobs that are kept."""
+    oldest_age_seconds: Count | None = None
+    """How long the job has been ready that waits longest."""
+    paused_queues: Annotated[list[str], Field(max_length=32)] | None = None
+    """Queues that are paused."""
+
+
+class Vote(ApiModel):
+    """How many replicas one rule asks for."""
+
+    queue: Annotated[str, Field(max_length=128)] | None = None
+    """The queue that it speaks for; none for the whole QueueWorker."""
+    rule: Annotated[str, Field(max_length=64)]
+    """The rule."""
+    replicas: Count
+    """What it asks for."""
+
+
+class Limit(ApiModel):
+    """A rule that changed the number."""
+
+    by: Annotated[str, Field(max_length=64)]
+    """The rule."""
+    from_: Count = Field(alias="from")
+    """The number before."""
+    to: Count
+    """The number after."""
+    until: datetime | None = None
+    """When it stops to hold, where that is known."""
+
+
+class Change(ApiModel):
+    """A change of the number of replicas."""
+
+    time: datetime
+    """When."""
+    from_: Count = Field(alias="from")
+    """The number before."""
+    to: Count
+    """The number after."""
+    reason: ScalingReason
+    """Why."""
+    backlog: Count | None = None
+    """The backlog then."""
+
+
+class Recommendation(ApiModel):
+    """A number that was recommended, kept for the stabilization window."""
+
+    time: datetime
+    """When."""
+    replicas: Count
+    """The number."""
+
+
+class Memory(ApiModel):
+    """What the operator cannot rebuild from the world after a restart."""
+
+    recommendations: Annotated[list[Recommendation], Field(max_length=64)] | None = None
+    """Peaks of the stabilization window."""
+    idle_since: datetime | None = None
+    """Since when no job is ready and none is active."""
+    desired: Count | None = None
+    """The last number."""
+    seen_queues: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] | None = None
+    """Queues that were once there."""
+    missing_since: datetime | None = None
+    """Since when a queue that was once there is gone."""
+    applied_fields: Annotated[str, Field(max_length=64)] | None = None
+    """Digest of the fields of the Deployment that the operator owned after its last apply."""
+    drift_corrected_at: datetime | None = None
+    """When a foreign change of the Deployment was last corrected."""
+
+
+class Scaling(ApiModel):
+    """The decision record."""
+
+    desired: Count
+    """The number of replicas decided on."""
+    reason: ScalingReason
+    """Why, in one word."""
+    message: Text
+    """Why, in one sentence with all numbers."""
+    inputs: Inputs = Inputs()
+    """What it rests on."""
+    votes: Annotated[list[Vote], Field(max_length=128)] | None = None
+    """What each rule asked for."""
+    limits: Annotated[list[Limit], Field(max_length=32)] | None = None
+    """What changed the highest vote into the number."""
+    last_scale_time: datetime | None = None
+    """When the number was last written."""
+    last_decision_change_time: datetime | None = None
+    """When number or reason last changed."""
+    history: Annotated[list[Change], Field(max_length=10)] | None = None
+    """The last changes, newest first."""
+    memory: Memory | None = None
+    """What the operator cannot rebuild from the world after a restart."""
+
+
+class QueueWorkerStatus(ApiModel):
+    """What was seen, what was decided, and why."""
+
+    observed_generation: int | None = None
+    """The generation of the spec that this speaks of."""
+    replicas: Count | None = None
+    """Pods that the Deployment has."""
+    ready_replicas: Count | None = None
+    """Pods that are ready."""
+    selector: Annotated[str, Field(max_length=1024)] | None = None
+    """Selector of the pods, for the scale subresource."""
+    scaling: Scaling | None = None
+    """The decision record."""
+    conditions: Annotated[list[Condition], Field(max_length=16)] | None = None
+    """The conditions."""

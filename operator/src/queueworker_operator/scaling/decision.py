@@ -1,0 +1,96 @@
+"""What a decision is made of: the number, the reason, and the trace of every vote and limit."""
+
+from dataclasses import dataclass, field
+
+from queueworker_operator.api.reasons import ScalingReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """A number that was recommended; `at` is Unix seconds."""
+
+    at: float
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change of the number; `at` is Unix seconds."""
+
+    at: float
+    before: int
+    after: int
+    reason: ScalingReason
+    backlog: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What was before and matters now; times are Unix seconds. Kept between decisions, saved in the status."""
+
+    recommendations: tuple[Recommendation, ...] = ()
+    """Peaks of the stabilization window, oldest first."""
+    idle_since: float | None = None
+    desired: int | None = None
+    reason: ScalingReason | None = None
+    seen_queues: frozenset[str] = frozenset()
+    missing_since: float | None = None
+    confirmed: bool = False
+    """A good reading preceded this one without an outage between them: a lower number may be written."""
+    last_scale_at: float | None = None
+    last_change_at: float | None = None
+    changes: tuple[Change, ...] = ()
+    """Newest first, ten at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """How many replicas one rule asks for, for one queue or for all."""
+
+    rule: str
+    replicas: int
+    reason: ScalingReason
+    queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A rule that changed the number; `until` is Unix seconds."""
+
+    by: ScalingReason
+    before: int
+    after: int
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What the decision rests on, summed over the queues that could be read; None where none could."""
+
+    waiting: int | None = None
+    prioritized: int | None = None
+    delayed_due: int | None = None
+    backlog: int | None = None
+    active: int | None = None
+    delayed: int | None = None
+    failed: int | None = None
+    oldest_age_seconds: float | None = None
+    paused_queues: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The number of replicas, why, and what to remember."""
+
+    desired: int
+    current: int
+    write: bool
+    """Whether the cluster is to be changed: not when paused by the user."""
+    reason: ScalingReason
+    message: str
+    inputs: Inputs = field(default_factory=Inputs)
+    votes: tuple[Vote, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    history: History
+    recheck_at: float | None = None
+    """Unix seconds when a limit ends or a delayed job falls due; the loop looks again then at the latest."""

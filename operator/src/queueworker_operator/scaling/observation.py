@@ -1,0 +1,71 @@
+"""What the decision sees: one look at the queues and at the workers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from queueworker.snapshot import QueueSnapshot
+
+from queueworker_operator.api.reasons import ConditionReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that is wrong, as a condition says it: one word and one sentence."""
+
+    reason: ConditionReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueObservation:
+    """One queue of the spec as it was read: exactly one of snapshot and problem is there."""
+
+    name: str
+    concurrency: int
+    snapshot: QueueSnapshot | None = None
+    problem: Problem | None = None
+    """Why the queue is unknown."""
+
+
+class Ownership(StrEnum):
+    """Whose the Deployment of the QueueWorker's name is."""
+
+    ABSENT = "absent"
+    OURS = "ours"
+    ADOPTABLE = "adoptable"
+    """It bears our label and selector and has no controller."""
+    FOREIGN = "foreign"
+    TERMINATING = "terminating"
+    """It belonged to an earlier QueueWorker of the name and is on its way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkersObservation:
+    """The workers as they are; counts are pods, or processes of this host."""
+
+    ownership: Ownership = Ownership.ABSENT
+    replicas: int = 0
+    """The number that is asked for now."""
+    ready: int = 0
+    present: int = 0
+    """Pods that exist, ready or not, terminating ones left out."""
+    selector: str = ""
+    fingerprint: str | None = None
+    """Of the spec and Secrets that the template was last rendered from."""
+    rollout_complete: bool = False
+    rollout_problem: Problem | None = None
+    """Why the rollout does not go on: refused, out of quota, or past its deadline."""
+    pod_problem: Problem | None = None
+    """Why the first pod that is not ready is not."""
+    drifted: bool = False
+    """Somebody else changed fields that the operator had applied."""
+    resource_version: str | None = None
+    uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One look at everything that one QueueWorker concerns."""
+
+    queues: tuple[QueueObservation, ...]
+    workers: WorkersObservation
