@@ -1,0 +1,1 @@
+"""The engine: takes jobs, holds their locks and records how they ended, with BullMQ's own Lua scripts."""
