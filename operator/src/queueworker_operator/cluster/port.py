@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from queueworker.errors import QueueWorkerError
-
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import QueueWorkerSpec, QueueWorkerStatus
 from queueworker_operator.scaling.observation import WorkersObservation

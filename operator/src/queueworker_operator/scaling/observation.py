@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from queueworker.snapshot import QueueSnapshot
-
 from queueworker_operator.api.reasons import ConditionReason
 
 
