@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 SOURCES := client/src worker/src operator/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock
+.PHONY: help setup lock format check test test-fast soak demo bench kind
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,3 +31,22 @@ lock: $(READY) ## compile requirements/*.txt anew from the pyproject files (LOCK
 	$(LOCK) --extra embedded --extra processors --extra uvloop client/pyproject.toml worker/pyproject.toml operator/pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(LOCK) requirements/cluster.in -o requirements/cluster.txt
 	echo uv | $(LOCK) -c requirements/dev.txt - -o requirements/uv.txt
+
+format: $(READY) ## format the sources and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: $(READY) ## lint, types, layers and generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(READY) cluster-build ## every test, on real servers; the first run builds the control plane (minutes)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not soak"
+
+test-fast: $(READY) ## the pure tests only, seconds
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit tests/chart
+
+soak: $(READY) cluster-build ## the long tests
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m soak --timeout 3600
