@@ -13,12 +13,21 @@ class InvalidJobError(QueueWorkerError):
     """A job was refused before it was sent: a name, an id or an option that BullMQ does not accept."""
 
 
-class RedisReadError(QueueWorkerError):
-    """The queue could not be read, or not whole: what it holds is unknown, which is never the same as nothing.
+class RedisAccessError(QueueWorkerError):
+    """Redis could not be reached, or refused.
 
-    `reason` is one of the reasons of the QueueReachable condition.
+    `reason` is one of the reasons of the QueueReachable condition: RedisUnreachable, RedisAuthFailed, RedisDenied,
+    RedisTLSError, RedisMemoryFull, RoleNotMaster, InvalidQueueKey.
     """
 
     def __init__(self, message: str, *, reason: str = "RedisUnreachable") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class RedisReadError(RedisAccessError):
+    """The queue could not be read, or not whole: what it holds is unknown, which is never the same as nothing."""
+
+
+class RedisWriteError(RedisAccessError):
+    """Something could not be stored, or no answer says that it was; sending the same job again is harmless."""

@@ -83,7 +83,9 @@ class ConnectionSettings(_Model):
     def _exactly_one_topology(self) -> Self:
         named = [name for name in ("host", "sentinel", "cluster") if getattr(self, name) is not None]
         if len(named) != 1:
-            raise ValueError(f"exactly one of host, sentinel and cluster is needed, not {' and '.join(named) or 'none'}")
+            raise ValueError(
+                f"exactly one of host, sentinel and cluster is needed, not {' and '.join(named) or 'none'}"
+            )
         return self
 
     @property

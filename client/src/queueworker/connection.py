@@ -1,0 +1,176 @@
+"""From connection settings to a redis-py client: standalone, Sentinel or Cluster.
+
+No address is ever built from text: every setting is passed as a typed argument, so that no part of a user's string can
+become an option.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import Connection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ResponseError
+
+from queueworker.errors import SettingsError
+from queueworker.settings import ClusterSettings, ConnectionSettings, SentinelSettings, TlsSettings
+
+# Above the longest block that a worker asks for, and never None: a silent peer must end somewhere.
+SOCKET_TIMEOUT_SECONDS = 30
+CONNECT_TIMEOUT_SECONDS = 5
+HEALTH_CHECK_SECONDS = 30
+MAX_CONNECTIONS = 100
+RETRIES = 3
+RETRY_BASE_SECONDS = 0.05
+RETRY_CAP_SECONDS = 1
+
+Client = Redis | RedisCluster
+
+
+def connect(
+    settings: ConnectionSettings,
+    *,
+    decode_responses: bool = True,
+    name: str | None = None,
+    retries: int = RETRIES,
+    max_connections: int = MAX_CONNECTIONS,
+) -> Client:
+    """Return a client with a pool of its own; it connects with the first command. Close it with `aclose()`.
+
+    `name` shows in CLIENT LIST, where the server lets this user set it. Raises SettingsError if the TLS files cannot
+    be used.
+    """
+    options: dict[str, Any] = {
+        "decode_responses": decode_responses,
+        # Ids and payloads that other producers wrote need not be UTF-8; they must come back as they are.
+        "encoding_errors": "surrogateescape",
+        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "socket_keepalive": True,
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+        "max_connections": max_connections,
+        "retry": _retry(retries),
+        # The library's self-introduction (CLIENT SETINFO) fills the log of a server whose ACL denies it.
+        "driver_info": None,
+        "username": settings.username,
+        "password": settings.password.get_secret_value() if settings.password else None,
+    }
+    tls = _Tls(tls_context(settings.tls), settings.tls.server_name) if settings.tls is not None else None
+    if settings.cluster is not None:
+        return _cluster(settings.cluster, options, tls=tls, name=name)
+    options["db"] = settings.db
+    options["redis_connect_func"] = _introduction(name)
+    if settings.sentinel is not None:
+        return _sentinel(settings.sentinel, options, tls=tls)
+    pool = ConnectionPool(
+        connection_class=_class_of(Connection, tls), host=settings.host, port=settings.port, **options
+    )
+    return Redis.from_pool(pool)
+
+
+def tls_context(tls: TlsSettings) -> ssl.SSLContext:
+    """Return the TLS context of the settings; raises SettingsError naming the file that cannot be used."""
+    try:
+        # With a CA of their own the system's CAs are not trusted any more.
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"TLS: the CA file {tls.ca_file} cannot be used: {error}") from None
+    if tls.certificate_file is not None:
+        try:
+            context.load_cert_chain(tls.certificate_file, tls.key_file)
+        except (OSError, ssl.SSLError) as error:
+            files = f"{tls.certificate_file} and {tls.key_file}"
+            raise SettingsError(f"TLS: certificate and key in {files} cannot be used: {error}") from None
+    if tls.insecure_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _retry(retries: int) -> Retry:
+    return Retry(ExponentialWithJitterBackoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS), retries)
+
+
+def _introduction(name: str | None) -> Callable[[Connection], Awaitable[None]]:
+    async def introduce(connection: Connection) -> None:
+        await connection.on_connect()
+        if name is None:
+            return
+        # redis-py's own client_name makes a denied CLIENT SETNAME an error, though the name only serves the reader.
+        await connection.send_command("CLIENT", "SETNAME", name)
+        try:
+            await connection.read_response()
+        except ResponseError:
+            return
+
+    return introduce
+
+
+@dataclass(frozen=True, slots=True)
+class _Tls:
+    context: ssl.SSLContext
+    server_name: str | None
+
+
+def _class_of(base: type[Connection], tls: _Tls | None) -> type[Connection]:
+    """Return a connection class that speaks TLS by our own context and checks the server against the name wanted."""
+    if tls is None:
+        return base
+    extra: dict[str, Any] = {"ssl": tls.context}
+    if tls.server_name is not None:
+        extra["server_hostname"] = tls.server_name
+
+    class TlsConnection(base):  # type: ignore[misc, valid-type]
+        def _connection_arguments(self) -> dict[str, Any]:
+            return {**super()._connection_arguments(), **extra}
+
+    return TlsConnection
+
+
+class _SentinelPool(SentinelConnectionPool):
+    """Closes its connections to the Sentinels together with those to the master."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        # Without the ones in use it is a change of master, not the end.
+        if inuse_connections:
+            for sentinel in self.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
+
+def _sentinel(group: SentinelSettings, options: dict[str, Any], *, tls: _Tls | None) -> Redis:
+    own = {
+        **options,
+        "db": 0,
+        "decode_responses": True,
+        "socket_timeout": CONNECT_TIMEOUT_SECONDS,
+        "username": group.username,
+        "password": group.password.get_secret_value() if group.password else None,
+        # The next Sentinel is the retry.
+        "retry": _retry(0),
+        "connection_class": _class_of(Connection, tls),
+    }
+    manager = Sentinel([])  # type: ignore[no-untyped-call]
+    manager.sentinels = [Redis.from_pool(ConnectionPool(host=node.host, port=node.port, **own)) for node in group.nodes]
+    connection_class = _class_of(SentinelManagedConnection, tls)
+    pool = _SentinelPool(group.master_name, manager, connection_class=connection_class, **options)  # type: ignore[no-untyped-call]
+    return Redis.from_pool(pool)
+
+
+def _cluster(group: ClusterSettings, options: dict[str, Any], *, tls: _Tls | None, name: str | None) -> RedisCluster:
+    nodes = [ClusterNode(node.host, node.port) for node in group.nodes]
+    cluster = RedisCluster(startup_nodes=nodes, client_name=name, **options)
+    if tls is not None:
+        # RedisCluster takes no connection class; the nodes that it finds later are made from the shared arguments.
+        connection_class = _class_of(Connection, tls)
+        cluster.connection_kwargs["connection_class"] = connection_class
+        for node in cluster.startup_nodes:
+            node.connection_class = connection_class
+    return cluster

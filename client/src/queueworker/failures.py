@@ -1,0 +1,116 @@
+"""What the exceptions of redis-py mean, as one reason and one line that holds no secret."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+from typing import TypeVar
+
+import redis.exceptions as redis_errors
+
+from queueworker.errors import RedisAccessError
+
+AccessError = TypeVar("AccessError", bound=RedisAccessError)
+
+_DENIED_COMMAND = re.compile(r"permissions to run the '([^']+)' command")
+_TLS_HINTS = ("ssl", "tls handshake", "certificate")
+
+EXPECTED = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError, UnicodeError)
+"""What a call of redis-py may raise when Redis or the way to it is at fault."""
+
+
+def access_error(kind: type[AccessError], error: BaseException, *, address: str) -> AccessError:
+    """Return `error` as one of our own, which names the server, the reason and what to do."""
+    reason, what = _explain(error)
+    return kind(f"Redis {address}: {what}", reason=reason)
+
+
+def is_denial(error: BaseException) -> bool:
+    """Tell whether the server refuses this command or script at all, so that other commands may still pass."""
+    if isinstance(error, redis_errors.NoPermissionError):
+        return True
+    if not isinstance(error, redis_errors.ResponseError):
+        return False
+    text = str(error).lower()
+    return any(hint in text for hint in ("unknown command", "acl failure", "can't run this command", "lua", "eval"))
+
+
+def is_wrong_type(error: BaseException) -> bool:
+    """Tell whether a key holds another type than BullMQ gives it."""
+    return isinstance(error, redis_errors.ResponseError) and "WRONGTYPE" in str(error)
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    if _is_tls(error):
+        return (
+            "RedisTLSError",
+            f"TLS failed ({_tls_detail(error)}): check the CA, the server name and that it speaks TLS",
+        )
+    if isinstance(error, redis_errors.RedisError):
+        return _explain_redis(error)
+    if isinstance(error, redis_errors.RedisClusterException):
+        return "RedisUnreachable", f"the cluster cannot be used ({_one_line(error)})"
+    return "RedisUnreachable", f"not reachable ({_one_line(error) or type(error).__name__})"
+
+
+def _explain_redis(error: redis_errors.RedisError) -> tuple[str, str]:
+    text = str(error)
+    if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthenticationWrongNumberOfArgsError):
+        return "RedisAuthFailed", "authentication failed: check user name and password"
+    if isinstance(error, redis_errors.NoPermissionError | redis_errors.AuthorizationError):
+        return "RedisDenied", _denial(text)
+    if isinstance(error, redis_errors.OutOfMemoryError):
+        return "RedisMemoryFull", "its memory is full (maxmemory with noeviction): raise maxmemory or remove jobs"
+    if isinstance(error, redis_errors.ReadOnlyError | redis_errors.MasterDownError):
+        return "RoleNotMaster", "this server is a replica: connect to the master"
+    if "WRONGTYPE" in text:
+        return "InvalidQueueKey", "a key of the queue holds another type than BullMQ gives it: find who wrote it"
+    if isinstance(error, redis_errors.BusyLoadingError):
+        return "RedisUnreachable", "still loading its data"
+    if isinstance(error, redis_errors.TimeoutError):
+        return "RedisUnreachable", "no answer in time"
+    if isinstance(error, redis_errors.ConnectionError):
+        return "RedisUnreachable", f"not reachable ({_one_line(error)})"
+    if is_denial(error):
+        return "RedisDenied", f"refused ({_one_line(error)})"
+    return "RedisUnreachable", f"answered with an error ({_one_line(error)})"
+
+
+def _denial(text: str) -> str:
+    found = _DENIED_COMMAND.search(text)
+    if found is not None:
+        return f"its ACL denies the command {found[1]}: grant +{found[1]} to this user"
+    return "its ACL denies keys of the queue: grant this user the pattern prefix:queue:*"
+
+
+def _is_tls(error: BaseException) -> bool:
+    for one in _chain(error):
+        if isinstance(one, ssl.SSLError):
+            return True
+        text = str(one).lower()
+        if isinstance(one, redis_errors.ConnectionError | OSError) and any(hint in text for hint in _TLS_HINTS):
+            return True
+    return False
+
+
+def _tls_detail(error: BaseException) -> str:
+    for one in _chain(error):
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return one.verify_message or "certificate not accepted"
+        if isinstance(one, ssl.SSLError) and one.reason:
+            return one.reason.lower().replace("_", " ")
+    return _one_line(error)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
