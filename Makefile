@@ -50,3 +50,13 @@ test-fast: $(READY) ## the pure tests only, seconds
 
 soak: $(READY) cluster-build ## the long tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m soak --timeout 3600
+
+.PHONY: cluster-build cluster-up cluster-down
+cluster-build: $(READY) ## build the Kubernetes control plane for the tests, once (tools/cluster)
+	PYTHONPATH=tools/cluster $(BIN)/python -m controlplane build
+
+cluster-up: $(READY) ## start a Kubernetes control plane on this host and say how to use it
+	@PYTHONPATH=tools/cluster $(BIN)/python -m controlplane up
+
+cluster-down: $(READY) ## end the control plane of cluster-up
+	@PYTHONPATH=tools/cluster $(BIN)/python -m controlplane down
