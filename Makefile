@@ -9,17 +9,17 @@ READY := $(VENV)/.ready
 SOURCES := client/src worker/src operator/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock format check test test-fast soak demo bench kind
+.PHONY: help setup lock format check test test-fast soak demo bench kind images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make the virtual environment and install the locked requirements
 
-$(READY): requirements/uv.txt requirements/dev.txt client/pyproject.toml worker/pyproject.toml operator/pyproject.toml
+$(READY): requirements/build.txt requirements/dev.txt client/pyproject.toml worker/pyproject.toml operator/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e client -e worker -e operator
 	touch $@
@@ -30,7 +30,7 @@ lock: $(READY) ## compile requirements/*.txt anew from the pyproject files (LOCK
 	$(LOCK) operator/pyproject.toml -o requirements/operator.txt
 	$(LOCK) --extra embedded --extra processors --extra uvloop client/pyproject.toml worker/pyproject.toml operator/pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(LOCK) requirements/cluster.in -o requirements/cluster.txt
-	echo uv | $(LOCK) -c requirements/dev.txt - -o requirements/uv.txt
+	printf "uv\nhatchling\neditables\n" | $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
 
 format: $(READY) ## format the sources and mend what the linter can
 	$(BIN)/ruff format .
@@ -60,3 +60,19 @@ cluster-up: $(READY) ## start a Kubernetes control plane on this host and say ho
 
 cluster-down: $(READY) ## end the control plane of cluster-up
 	@PYTHONPATH=tools/cluster $(BIN)/python -m controlplane down
+
+BUILDER ?= $(shell command -v docker || command -v buildah)
+BASE ?= docker.io/library/python:3.13-slim-bookworm
+VERSION := 0.1.0
+
+images: ## build the images with docker or buildah (BASE=... for another base image)
+	test -n "$(BUILDER)" || { echo "images: docker or buildah is needed, neither was found" >&2; exit 1; }
+	$(BUILDER) build --build-arg BASE=$(BASE) -f Dockerfile.operator -t localhost/queueworker-operator:$(VERSION) .
+	$(BUILDER) build --build-arg BASE=$(BASE) -f Dockerfile.worker --target runtime -t localhost/queueworker-worker:$(VERSION) .
+	$(BUILDER) build --build-arg BASE=$(BASE) -f Dockerfile.worker --target processors -t localhost/queueworker-processors:$(VERSION) .
+
+kind: images ## a kind cluster with the operator in it (needs docker, kind and helm)
+	for tool in docker kind helm; do command -v $$tool >/dev/null || { echo "kind: $$tool is needed and was not found" >&2; exit 1; }; done
+	kind get clusters | grep -qx queueworker || kind create cluster --config kind-config.yaml
+	for image in operator worker processors; do kind load docker-image --name queueworker localhost/queueworker-$$image:$(VERSION); done
+	helm upgrade --install queueworker charts/queueworker --namespace queueworker-system --create-namespace --wait
