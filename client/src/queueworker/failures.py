@@ -16,6 +16,16 @@ AccessError = TypeVar("AccessError", bound=RedisAccessError)
 _DENIED_COMMAND = re.compile(r"permissions to run the '([^']+)' command")
 _TLS_HINTS = ("ssl", "tls handshake", "certificate")
 
+_STATES = (
+    redis_errors.NoScriptError,
+    redis_errors.OutOfMemoryError,
+    redis_errors.ReadOnlyError,
+    redis_errors.ClusterError,
+    redis_errors.AskError,
+    redis_errors.TryAgainError,
+)
+_STATE_WORDS = ("BUSY", "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS")
+
 EXPECTED = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError, UnicodeError)
 """What a call of redis-py may raise when Redis or the way to it is at fault."""
 
@@ -26,17 +36,20 @@ def access_error(kind: type[AccessError], error: BaseException, *, address: str)
     return kind(f"Redis {address}: {what}", reason=reason)
 
 
-def is_denial(error: BaseException) -> bool:
-    """Tell whether the server refuses this command or script at all, so that other commands may still pass."""
-    if isinstance(error, redis_errors.NoPermissionError):
-        return True
+def refuses_scripts(error: object) -> bool:
+    """Tell whether the server does not run this script, though it may answer plain commands.
+
+    A state of the server (loading, full, a replica) or of the keys is not a refusal.
+    """
     if not isinstance(error, redis_errors.ResponseError):
         return False
-    text = str(error).lower()
-    return any(hint in text for hint in ("unknown command", "acl failure", "can't run this command", "lua", "eval"))
+    text = str(error)
+    if isinstance(error, redis_errors.NoPermissionError):
+        return "key" not in text or "ACL failure in script" in text
+    return not isinstance(error, _STATES) and not text.startswith(_STATE_WORDS) and "WRONGTYPE" not in text
 
 
-def is_wrong_type(error: BaseException) -> bool:
+def is_wrong_type(error: object) -> bool:
     """Tell whether a key holds another type than BullMQ gives it."""
     return isinstance(error, redis_errors.ResponseError) and "WRONGTYPE" in str(error)
 
@@ -72,8 +85,8 @@ def _explain_redis(error: redis_errors.RedisError) -> tuple[str, str]:
         return "RedisUnreachable", "no answer in time"
     if isinstance(error, redis_errors.ConnectionError):
         return "RedisUnreachable", f"not reachable ({_one_line(error)})"
-    if is_denial(error):
-        return "RedisDenied", f"refused ({_one_line(error)})"
+    if "unknown command" in text.lower():
+        return "RedisDenied", f"it does not know a command that is needed ({_one_line(error)})"
     return "RedisUnreachable", f"answered with an error ({_one_line(error)})"
 
 

@@ -1,0 +1,123 @@
+"""The list of values that one reading of a queue brings, and the snapshot that it stands for.
+
+Both ways of reading, the script and the plain commands, bring the same list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from queueworker import scripts
+from queueworker.keys import QueueKeys
+from queueworker.snapshot import QueueSnapshot
+
+PARTS = (
+    "wait",
+    "paused",
+    "prioritized",
+    "active",
+    "delayed",
+    "waiting-children",
+    "completed",
+    "failed",
+    "meta",
+    "limiter",
+    "id",
+    "metrics:completed",
+    "metrics:failed",
+    "repeat",
+)
+WAIT_TAIL = 4
+"""Jobs looked at where `wait` is left: a lifo job is newer than its neighbours, one given back is older."""
+PRIORITIES = 16
+"""Populated priorities whose oldest job is looked at, the most urgent ones first."""
+
+# What `Queue.rateLimit` of BullMQ writes: no counter of jobs gets there.
+_MANUAL_LIMIT = 2**53 - 1
+
+
+@cache
+def script() -> scripts.Script:
+    """Return the read-only script that reads one queue whole."""
+    source = (Path(__file__).parent / "lua" / f"snapshot-{len(PARTS)}.lua").read_text(encoding="utf-8")
+    return scripts.script_of("snapshot", source, number_of_keys=len(PARTS))
+
+
+def script_arguments(keys: QueueKeys, *, horizon_ms: int) -> list[str | int]:
+    """Return what EVALSHA takes after the script's SHA-1: the number of keys, the keys, the arguments."""
+    return [len(PARTS), *map(keys.of, PARTS), keys.base, horizon_ms, WAIT_TAIL, PRIORITIES]
+
+
+def snapshot_of(keys: QueueKeys, values: Sequence[Any]) -> QueueSnapshot:
+    """Return the snapshot of one list of values; raises ValueError if it is not whole."""
+    (
+        now_ms, exists, wait, paused_list, prioritized, active, delayed, due, due_soon, next_delayed, waiting_children,
+        completed, failed, paused, concurrency, limit, duration, limiter, limiter_ttl, added, completed_count,
+        failed_count, next_scheduler, oldest_ready,
+    ) = values  # fmt: skip
+    limit_max = _number(limit)
+    return QueueSnapshot(
+        prefix=keys.prefix,
+        queue=keys.queue,
+        now_ms=int(now_ms),
+        exists=bool(exists),
+        waiting=int(wait),
+        prioritized=int(prioritized),
+        delayed=int(delayed),
+        delayed_due=int(due),
+        delayed_due_soon=int(due_soon),
+        next_delayed_ms=_number(next_delayed),
+        active=int(active),
+        waiting_children=int(waiting_children),
+        completed=int(completed),
+        failed=int(failed),
+        legacy_paused=int(paused_list),
+        paused=paused is not None,
+        oldest_ready_ms=_number(oldest_ready),
+        global_concurrency=_number(concurrency),
+        rate_limit_max=limit_max,
+        rate_limit_duration_ms=_number(duration),
+        rate_limited_for_ms=_limited_for(taken=_number(limiter) or 0, limit=limit_max, ttl_ms=int(limiter_ttl)),
+        added_count=_number(added) or 0,
+        completed_count=_number(completed_count),
+        failed_count=_number(failed_count),
+        next_scheduler_ms=_number(next_scheduler),
+    )
+
+
+def ready_since(added: object, options: object, processed: object) -> int | None:
+    """Return since when (Unix ms) a waiting job is ready, from its fields timestamp, opts (decoded) and processedOn.
+
+    Promotion zeroes the field `delay`, so the delay is taken from opts; a retried job was last taken at processedOn.
+    """
+    added_ms = _float(added)
+    if added_ms is None:
+        return None
+    delay = options.get("delay") if isinstance(options, dict) else None
+    delay_ms = max(0, delay) if isinstance(delay, int | float) and not isinstance(delay, bool) else 0
+    return int(max(added_ms + delay_ms, _float(processed) or 0))
+
+
+def _limited_for(*, taken: int, limit: int | None, ttl_ms: int) -> int:
+    # A limit that only the workers know is not in Redis; a counter alone does not say that it is reached.
+    reached = taken >= (limit if limit is not None else _MANUAL_LIMIT)
+    return ttl_ms if reached and ttl_ms > 0 else 0
+
+
+def _float(value: object) -> float | None:
+    if isinstance(value, int | float):
+        return value
+    if not isinstance(value, str | bytes):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _number(value: object) -> int | None:
+    number = _float(value)
+    return None if number is None else int(number)
