@@ -20,6 +20,8 @@ class ScalingReason(StrEnum):
     """A higher number was asked for within the stabilization window."""
     COOLING_DOWN = "CoolingDown"
     """Idle, but not yet for the cooldown."""
+    ORPHAN_RESCUE = "OrphanRescue"
+    """A job is active and there is no worker: one must come to find it stalled."""
     BUSY_FLOOR = "BusyFloor"
     """Running jobs occupy this many pods."""
     LIMITED_BY_SLOTS = "LimitedBySlots"

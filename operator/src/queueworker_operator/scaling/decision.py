@@ -34,9 +34,17 @@ class History:
     desired: int | None = None
     reason: ScalingReason | None = None
     seen_queues: frozenset[str] = frozenset()
+    missing_queues: frozenset[str] = frozenset()
+    """Queues that were once there and are gone; missing_since is when the last of them went."""
     missing_since: float | None = None
+    unknown_since: float | None = None
+    """Since when some queue cannot be read; idle time does not count meanwhile."""
+    not_consuming_since: float | None = None
+    """Since when a queue has jobs and the workers are ready, but none of its jobs is active."""
     confirmed: bool = False
-    """A good reading preceded this one without an outage between them: a lower number may be written."""
+    """Two good readings in a row called for fewer and no outage followed: a lower number may be written."""
+    fewer_reading: tuple[int, ...] | None = None
+    """Redis times (ms) of the good reading that called for fewer first and waits to be confirmed."""
     last_scale_at: float | None = None
     last_change_at: float | None = None
     changes: tuple[Change, ...] = ()
@@ -61,6 +69,8 @@ class Limit:
     before: int
     after: int
     until: float | None = None
+    queue: str | None = None
+    """The queue whose vote it changed; None for the whole QueueWorker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +95,7 @@ class Decision:
     desired: int
     current: int
     write: bool
-    """Whether the cluster is to be changed: not when paused by the user."""
+    """Whether the cluster is to be changed: not when paused by the user, nor where the Deployment is not ours."""
     reason: ScalingReason
     message: str
     inputs: Inputs = field(default_factory=Inputs)

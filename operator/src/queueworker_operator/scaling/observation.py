@@ -6,6 +6,11 @@ from enum import StrEnum
 from queueworker.snapshot import QueueSnapshot
 from queueworker_operator.api.reasons import ConditionReason
 
+START_UP_SECONDS = 30.0
+"""How long a pod takes to become ready, as long as nobody has measured it."""
+HORIZON_SECONDS = START_UP_SECONDS + 2.0
+"""How far ahead a queue is read: jobs that fall due within this are in `QueueSnapshot.delayed_due_soon`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -24,6 +29,10 @@ class QueueObservation:
     snapshot: QueueSnapshot | None = None
     problem: Problem | None = None
     """Why the queue is unknown."""
+    failures: int = 0
+    """Reads that failed in a row up to this one."""
+    failing_since: float | None = None
+    """Unix seconds of the first of them."""
 
 
 class Ownership(StrEnum):

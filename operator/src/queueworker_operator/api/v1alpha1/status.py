@@ -1,21 +1,29 @@
-"""`status` of a QueueWorker: what was seen, what was decided, and why. Times are RFC 3339 in UTC."""
+"""`status` of a QueueWorker: what was seen, what was decided, and why. Times are RFC 3339 in UTC.
+
+Reasons and condition types are enums here and open strings in the CRD: an operator that is newer than the CRD must be
+able to write its status.
+"""
 
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from queueworker_operator.api.reasons import ConditionType, ScalingReason
 from queueworker_operator.api.v1alpha1.base import ApiModel
+from queueworker_operator.api.v1alpha1.rules import ListMap
 
+_WORD = WithJsonSchema({"type": "string", "maxLength": 64, "pattern": "^[A-Z][A-Za-z]*$"})
 Text = Annotated[str, Field(max_length=1024)]
 Count = Annotated[int, Field(ge=0)]
+Replicas = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Name = Annotated[str, Field(max_length=128)]
 
 
 class Condition(ApiModel):
     """A condition, shaped as metav1.Condition."""
 
-    type: ConditionType
+    type: Annotated[ConditionType, _WORD]
     """Which condition."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
@@ -48,29 +56,31 @@ class Inputs(ApiModel):
     """Failed jobs that are kept."""
     oldest_age_seconds: Count | None = None
     """How long the job has been ready that waits longest."""
-    paused_queues: Annotated[list[str], Field(max_length=32)] | None = None
+    paused_queues: Annotated[list[Name], Field(max_length=32)] | None = None
     """Queues that are paused."""
 
 
 class Vote(ApiModel):
     """How many replicas one rule asks for."""
 
-    queue: Annotated[str, Field(max_length=128)] | None = None
+    queue: Name | None = None
     """The queue that it speaks for; none for the whole QueueWorker."""
     rule: Annotated[str, Field(max_length=64)]
     """The rule."""
-    replicas: Count
+    replicas: Replicas
     """What it asks for."""
 
 
 class Limit(ApiModel):
     """A rule that changed the number."""
 
+    queue: Annotated[str, Field(max_length=128)] | None = None
+    """The queue whose vote it changed; none for the whole QueueWorker."""
     by: Annotated[str, Field(max_length=64)]
     """The rule."""
-    from_: Count = Field(alias="from")
+    from_: Replicas = Field(alias="from")
     """The number before."""
-    to: Count
+    to: Replicas
     """The number after."""
     until: datetime | None = None
     """When it stops to hold, where that is known."""
@@ -81,11 +91,11 @@ class Change(ApiModel):
 
     time: datetime
     """When."""
-    from_: Count = Field(alias="from")
+    from_: Replicas = Field(alias="from")
     """The number before."""
-    to: Count
+    to: Replicas
     """The number after."""
-    reason: ScalingReason
+    reason: Annotated[ScalingReason, _WORD]
     """Why."""
     backlog: Count | None = None
     """The backlog then."""
@@ -96,7 +106,7 @@ class Recommendation(ApiModel):
 
     time: datetime
     """When."""
-    replicas: Count
+    replicas: Replicas
     """The number."""
 
 
@@ -107,12 +117,16 @@ class Memory(ApiModel):
     """Peaks of the stabilization window."""
     idle_since: datetime | None = None
     """Since when no job is ready and none is active."""
-    desired: Count | None = None
+    desired: Replicas | None = None
     """The last number."""
-    seen_queues: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] | None = None
+    seen_queues: Annotated[list[Name], Field(max_length=32)] | None = None
     """Queues that were once there."""
     missing_since: datetime | None = None
     """Since when a queue that was once there is gone."""
+    missing_queues: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] | None = None
+    """Queues that were once there and are gone."""
+    not_consuming_since: datetime | None = None
+    """Since when jobs are ready and workers are, but none is active."""
     applied_fields: Annotated[str, Field(max_length=64)] | None = None
     """Digest of the fields of the Deployment that the operator owned after its last apply."""
     drift_corrected_at: datetime | None = None
@@ -122,9 +136,9 @@ class Memory(ApiModel):
 class Scaling(ApiModel):
     """The decision record."""
 
-    desired: Count
+    desired: Replicas
     """The number of replicas decided on."""
-    reason: ScalingReason
+    reason: Annotated[ScalingReason, _WORD]
     """Why, in one word."""
     message: Text
     """Why, in one sentence with all numbers."""
@@ -132,7 +146,7 @@ class Scaling(ApiModel):
     """What it rests on."""
     votes: Annotated[list[Vote], Field(max_length=128)] | None = None
     """What each rule asked for."""
-    limits: Annotated[list[Limit], Field(max_length=32)] | None = None
+    limits: Annotated[list[Limit], Field(max_length=64)] | None = None
     """What changed the highest vote into the number."""
     last_scale_time: datetime | None = None
     """When the number was last written."""
@@ -149,13 +163,14 @@ class QueueWorkerStatus(ApiModel):
 
     observed_generation: int | None = None
     """The generation of the spec that this speaks of."""
-    replicas: Count | None = None
+    replicas: Replicas | None = None
     """Pods that the Deployment has."""
-    ready_replicas: Count | None = None
+    ready_replicas: Replicas | None = None
     """Pods that are ready."""
     selector: Annotated[str, Field(max_length=1024)] | None = None
     """Selector of the pods, for the scale subresource."""
     scaling: Scaling | None = None
     """The decision record."""
-    conditions: Annotated[list[Condition], Field(max_length=16)] | None = None
-    """The conditions."""
+    conditions: Annotated[list[Condition], Field(max_length=16), ListMap("type")] | None = None
+    """Ready (the spec is accepted, the template applied, the rollout done), Reconciling and Stalled as kstatus reads
+    them, and QueueReachable, ScalingActive, ScalingLimited, WorkersAvailable, WorkersConsuming and Paused."""
