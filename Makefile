@@ -61,6 +61,12 @@ cluster-up: $(READY) ## start a Kubernetes control plane on this host and say ho
 cluster-down: $(READY) ## end the control plane of cluster-up
 	@PYTHONPATH=tools/cluster $(BIN)/python -m controlplane down
 
+.PHONY: crds
+crds: $(READY) ## write the CRD from the models: crds/ and the chart's copy
+	$(BIN)/python -m queueworker_operator.cli.crd > crds/queueworkers.yaml.new
+	$(BIN)/python -m queueworker_operator.cli.crd --chart > charts/queueworker/templates/crds/queueworkers.yaml.new
+	for file in crds charts/queueworker/templates/crds; do mv $$file/queueworkers.yaml.new $$file/queueworkers.yaml; done
+
 BUILDER ?= $(shell command -v docker || command -v buildah)
 BASE ?= docker.io/library/python:3.13-slim-bookworm
 VERSION := 0.1.0

@@ -1,5 +1,6 @@
 """`queueworker.dev/v1alpha1`: the models are the single source of the CRD."""
 
+from queueworker_operator.api.v1alpha1.parsing import parse_spec
 from queueworker_operator.api.v1alpha1.redis import Redis, RedisAuth, RedisTls
 from queueworker_operator.api.v1alpha1.spec import Autoscaling, Queue, QueueWorkerSpec
 from queueworker_operator.api.v1alpha1.status import (
@@ -42,4 +43,5 @@ __all__ = [
     "Scaling",
     "Vote",
     "Worker",
+    "parse_spec",
 ]

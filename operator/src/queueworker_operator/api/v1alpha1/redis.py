@@ -1,12 +1,21 @@
 """`spec.redis`: where the queue's Redis is and how to get in."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from queueworker_operator.api.v1alpha1.base import ApiModel
+from queueworker_operator.api.v1alpha1.base import NO_BLANKS, ApiModel
+from queueworker_operator.api.v1alpha1.rules import Rule
 
-Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")]
+Host = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_.:-]+$"),
+    Rule(
+        # One colon is a port (or a scheme), two or more are an IPv6 address.
+        rule="!self.contains(':') || self.matches('^[0-9A-Fa-f:]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*$')",
+        message="host is a name or an IP address alone, without scheme, user and port: the port goes into port",
+    ),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ObjectName = Annotated[
     str,
@@ -34,7 +43,18 @@ class SecretRef(ApiModel):
 class RedisAuth(ApiModel):
     """A Redis user; the password is only ever a reference."""
 
-    username: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    rules: ClassVar = (
+        Rule(
+            rule="has(self.passwordSecretRef)",
+            message=(
+                "auth needs passwordSecretRef: name a Secret and the key that holds the password there, or remove auth"
+            ),
+            field_path=".passwordSecretRef",
+            reason="FieldValueRequired",
+        ),
+    )
+
+    username: Annotated[str, Field(min_length=1, max_length=128, pattern=NO_BLANKS)] | None = None
     """ACL user; the default user where it is left out."""
     password_secret_ref: SecretKeyRef | None = None
     """Where the password is."""
@@ -52,7 +72,7 @@ class RedisNode(ApiModel):
 class RedisSentinel(ApiModel):
     """A Redis that Sentinels watch."""
 
-    master_name: Annotated[str, Field(min_length=1, max_length=128)]
+    master_name: Annotated[str, Field(min_length=1, max_length=128, pattern=NO_BLANKS)]
     """The master's name in the Sentinels' configuration."""
     nodes: Annotated[list[RedisNode], Field(min_length=1, max_length=16)]
     """The Sentinels."""
@@ -70,11 +90,22 @@ class RedisCluster(ApiModel):
 class RedisTls(ApiModel):
     """TLS to Redis; the server's certificate is verified."""
 
+    rules: ClassVar = (
+        Rule(
+            rule="!self.insecureSkipVerify || !has(self.caSecretRef)",
+            message=(
+                "insecureSkipVerify leaves caSecretRef without effect: remove insecureSkipVerify to verify the server "
+                "with that authority, or remove caSecretRef"
+            ),
+            field_path=".insecureSkipVerify",
+        ),
+    )
+
     ca_secret_ref: SecretKeyRef | None = None
     """The authority that signed the server's certificate, PEM; the system's authorities where it is left out."""
     client_certificate_secret_ref: SecretRef | None = None
     """A Secret of type kubernetes.io/tls with tls.crt and tls.key, for mutual TLS."""
-    server_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    server_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_.:-]+$")] | None = None
     """The name to expect in the server's certificate, where it is not the host."""
     insecure_skip_verify: bool = False
     """Do not verify the server. Shown as a warning in the status."""
@@ -82,6 +113,29 @@ class RedisTls(ApiModel):
 
 class Redis(ApiModel):
     """The Redis that holds the queues: exactly one of host, sentinel and cluster."""
+
+    rules: ClassVar = (
+        Rule(
+            rule="[has(self.host), has(self.sentinel), has(self.cluster)].exists_one(named, named)",
+            message="host, sentinel and cluster exclude each other: keep the one that your Redis is, remove the rest",
+            otherwise=(
+                "has(self.host) || has(self.sentinel) || has(self.cluster)",
+                "one of host, sentinel and cluster is needed: set redis.host for a single server",
+            ),
+        ),
+        Rule(
+            rule="!has(self.port) || has(self.host)",
+            message="port goes with host alone: with sentinel or cluster give each of nodes its own port",
+            field_path=".port",
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            rule="!has(self.db) || !has(self.cluster)",
+            message="db goes with host or sentinel: a Redis Cluster has no numbered databases, remove db",
+            field_path=".db",
+            reason="FieldValueForbidden",
+        ),
+    )
 
     host: Host | None = None
     """Host name or IP address of one server."""

@@ -1,20 +1,41 @@
 """`spec` of a QueueWorker."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from queueworker_operator.api.v1alpha1.base import ApiModel
+from queueworker_operator.api.v1alpha1.base import NO_BLANKS, ApiModel
 from queueworker_operator.api.v1alpha1.redis import Redis
+from queueworker_operator.api.v1alpha1.rules import ListMap, Rule
 from queueworker_operator.api.v1alpha1.worker import Worker
 
 Replicas = Annotated[int, Field(ge=0, le=10000)]
+QueueName = Annotated[
+    str,
+    # Blanks within are BullMQ's own liberty; at the ends they are a slip of the pen.
+    Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"),
+    Rule(
+        rule="!self.contains(':')",
+        message="a queue name holds no ':'; what stands before the colon goes into spec.prefix",
+    ),
+]
+Prefix = Annotated[
+    str,
+    Field(min_length=1, max_length=64, pattern=NO_BLANKS),
+    Rule(
+        rule="self == oldSelf",
+        message=(
+            "prefix is immutable, the jobs under the old one would be left behind; create a QueueWorker of another "
+            "name with the new prefix and delete this one when its queues are empty"
+        ),
+    ),
+]
 
 
 class Queue(ApiModel):
     """A BullMQ queue that every worker pod serves."""
 
-    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^:\s]+$")]
+    name: QueueName
     """Name of the queue, as the producer writes it."""
     concurrency: Annotated[int, Field(ge=1, le=10000)] = 1
     """Jobs of this queue that one pod processes at a time."""
@@ -44,6 +65,18 @@ class Behavior(ApiModel):
 class Autoscaling(ApiModel):
     """Scale on what the queues hold."""
 
+    rules: ClassVar = (
+        Rule(
+            rule="self.minReplicas <= self.maxReplicas",
+            message=(
+                "minReplicas (%d) must not exceed maxReplicas (%d): lower autoscaling.minReplicas or raise "
+                "autoscaling.maxReplicas"
+            ),
+            values=("self.minReplicas", "self.maxReplicas"),
+            field_path=".minReplicas",
+        ),
+    )
+
     min_replicas: Replicas = 1
     """Never fewer; 0 lets the workers end when there is nothing to do."""
     max_replicas: Annotated[int, Field(ge=1, le=10000)]
@@ -61,15 +94,39 @@ class Autoscaling(ApiModel):
 class QueueWorkerSpec(ApiModel):
     """Workers for some queues of one Redis: exactly one of replicas and autoscaling."""
 
-    queues: Annotated[list[Queue], Field(min_length=1, max_length=32)]
+    rules: ClassVar = (
+        Rule(
+            rule="has(self.replicas) != has(self.autoscaling)",
+            message=(
+                "replicas and autoscaling exclude each other: to change the limits set autoscaling.minReplicas or "
+                "autoscaling.maxReplicas, to scale by hand remove autoscaling first"
+            ),
+            otherwise=(
+                "has(self.replicas)",
+                "one of replicas and autoscaling is needed: set replicas for a fixed number of pods, or "
+                "autoscaling.maxReplicas to follow the backlog",
+            ),
+        ),
+        Rule(
+            rule=r"!has(self.redis.cluster) || self.prefix.matches('^[^{]*\\{[^}]+\\}')",
+            message=(
+                "prefix (%s) needs a hash tag with redis.cluster, so that all keys of a queue lie in one slot: "
+                "put it in braces, as producers and workers must too"
+            ),
+            values=("self.prefix",),
+            field_path=".prefix",
+        ),
+    )
+
+    queues: Annotated[list[Queue], Field(min_length=1, max_length=32), ListMap("name")]
     """The queues; each pod serves them all, each with its own slots."""
-    prefix: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S+$")] = "bull"
-    """Prefix of the queues' keys; immutable."""
+    prefix: Prefix = "bull"
+    """Prefix of the queues' keys; immutable. With redis.cluster it carries a {hash tag}."""
     redis: Redis
     """The Redis that holds the queues."""
     worker: Worker
     """The pods that process the jobs."""
     replicas: Replicas | None = None
-    """A fixed number of pods."""
+    """A fixed number of pods; what kubectl scale writes. Excludes autoscaling."""
     autoscaling: Autoscaling | None = None
-    """Scale on what the queues hold."""
+    """Scale on what the queues hold. Excludes replicas."""

@@ -1,14 +1,61 @@
 """`spec.worker`: the pods that process the jobs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
-from queueworker_operator.api.v1alpha1.base import ApiModel
+from queueworker_operator.api.v1alpha1.base import NO_BLANKS, ApiModel
 from queueworker_operator.api.v1alpha1.redis import DataKey, ObjectName
+from queueworker_operator.api.v1alpha1.rules import ListMap, Rule
 
-EnvName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
-Quantity = int | str
+_RESERVED = Rule(
+    rule="!self.startsWith('QUEUEWORKER_')",
+    message="names that begin with QUEUEWORKER_ are the operator's own: choose another name",
+    reason="FieldValueForbidden",
+)
+EnvName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"), _RESERVED]
+Quantity = (
+    Annotated[int, Field(ge=0)]
+    | Annotated[
+        str,
+        Field(max_length=32, pattern=r"^([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]+)?$"),
+    ]
+)
+Quantities = Annotated[dict[str, Quantity], Field(max_length=16)]
+Words = Annotated[list[Annotated[str, Field(max_length=32768)]], Field(max_length=64)]
+
+
+def _texts(description: str, *, max_length: int) -> dict[str, Any]:
+    values = {"type": "string", "maxLength": max_length}
+    return {"description": description, "type": "object", "maxProperties": 64, "additionalProperties": values}
+
+
+# A PodTemplateSpec: its metadata is closed, so that a name or a slip is refused; its spec is checked by applying it,
+# the one place of the schema that takes what it does not know.
+PodTemplate = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {
+                "metadata": {
+                    "description": "Labels and annotations of the pods.",
+                    "type": "object",
+                    "properties": {
+                        "labels": _texts("Labels beside the operator's own.", max_length=63),
+                        "annotations": _texts("Annotations beside the operator's own.", max_length=65536),
+                    },
+                },
+                "spec": {
+                    "description": "A PodSpec, in part or whole.",
+                    "type": "object",
+                    "maxProperties": 64,
+                    "x-kubernetes-preserve-unknown-fields": True,
+                },
+            },
+        }
+    ),
+]
 
 
 class KeySelector(ApiModel):
@@ -45,6 +92,16 @@ class ResourceFieldSelector(ApiModel):
 class EnvVarSource(ApiModel):
     """Where the value of a variable comes from: exactly one of these."""
 
+    rules: ClassVar = (
+        Rule(
+            rule=(
+                "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef), "
+                "has(self.resourceFieldRef)].exists_one(named, named)"
+            ),
+            message="valueFrom needs exactly one of secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef",
+        ),
+    )
+
     secret_key_ref: KeySelector | None = None
     """A key of a Secret."""
     config_map_key_ref: KeySelector | None = None
@@ -57,6 +114,14 @@ class EnvVarSource(ApiModel):
 
 class EnvVar(ApiModel):
     """An environment variable of the worker container."""
+
+    rules: ClassVar = (
+        Rule(
+            rule="!has(self.value) || !has(self.valueFrom)",
+            message="value and valueFrom exclude each other: remove one of them",
+            field_path=".value",
+        ),
+    )
 
     name: EnvName
     """Name of the variable."""
@@ -78,7 +143,18 @@ class EnvFromObject(ApiModel):
 class EnvFrom(ApiModel):
     """Many variables at once: exactly one of secretRef and configMapRef."""
 
-    prefix: Annotated[str, Field(max_length=253)] | None = None
+    rules: ClassVar = (
+        Rule(
+            rule="has(self.secretRef) != has(self.configMapRef)",
+            message="an entry of envFrom needs exactly one of secretRef and configMapRef: split it in two entries",
+            otherwise=(
+                "has(self.secretRef)",
+                "an entry of envFrom needs exactly one of secretRef and configMapRef: name the Secret or the ConfigMap",
+            ),
+        ),
+    )
+
+    prefix: Annotated[str, Field(max_length=253, pattern=r"^[-._a-zA-Z0-9]*$"), _RESERVED] | None = None
     """Put before each name."""
     secret_ref: EnvFromObject | None = None
     """A Secret."""
@@ -89,9 +165,9 @@ class EnvFrom(ApiModel):
 class Resources(ApiModel):
     """Compute resources of the worker container."""
 
-    requests: Annotated[dict[str, Quantity], Field(max_length=16)] | None = None
+    requests: Quantities | None = None
     """What the scheduler reserves."""
-    limits: Annotated[dict[str, Quantity], Field(max_length=16)] | None = None
+    limits: Quantities | None = None
     """What the container may not exceed."""
 
 
@@ -105,13 +181,13 @@ class LocalObjectRef(ApiModel):
 class Worker(ApiModel):
     """The pods that process the jobs, run by a Deployment of the QueueWorker's name."""
 
-    image: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^\S+$")]
+    image: Annotated[str, Field(min_length=1, max_length=1024, pattern=NO_BLANKS)]
     """Image of the worker container."""
-    command: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] | None = None
+    command: Words | None = None
     """Entrypoint; the image's own where it is left out."""
-    args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] | None = None
+    args: Words | None = None
     """Arguments to the entrypoint."""
-    env: Annotated[list[EnvVar], Field(max_length=256)] | None = None
+    env: Annotated[list[EnvVar], Field(max_length=256), ListMap("name")] | None = None
     """Environment variables. Names that begin with QUEUEWORKER_ are the operator's own."""
     env_from: Annotated[list[EnvFrom], Field(max_length=32)] | None = None
     """Secrets and ConfigMaps whose every key becomes a variable."""
@@ -121,13 +197,14 @@ class Worker(ApiModel):
     """Service account of the pods; its token is not mounted unless podTemplate says so."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """When to pull the image."""
-    image_pull_secrets: Annotated[list[LocalObjectRef], Field(max_length=16)] | None = None
+    image_pull_secrets: Annotated[list[LocalObjectRef], Field(max_length=16), ListMap("name")] | None = None
     """Secrets to pull the image with."""
     drain_timeout_seconds: Annotated[int, Field(ge=0, le=86400)] = 60
     """How long running jobs may go on after SIGTERM. The pod's grace period is this and 15 seconds."""
     health_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port of /healthz and /readyz; without it the pods have no probes."""
-    redis_env_prefix: Annotated[str, Field(max_length=64, pattern=r"^[A-Z][A-Z0-9_]*_$")] | None = None
+    redis_env_prefix: Annotated[str, Field(max_length=64, pattern=r"^[A-Z][A-Z0-9_]*_$"), _RESERVED] | None = None
     """Pass the Redis connection under this prefix too, REDIS_ for example, for images that expect it."""
-    pod_template: dict[str, Any] | None = None
-    """Anything else of a pod, laid over the template: containers, env and volumes match by name."""
+    pod_template: PodTemplate | None = None
+    """Anything else of a pod, laid over the template: metadata.labels, metadata.annotations and spec; containers, env
+    and volumes match by name, mounts by path, ports by number. It wins over the fields above."""

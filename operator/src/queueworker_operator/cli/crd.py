@@ -1,0 +1,23 @@
+"""`queueworker crd`: the CustomResourceDefinition, for `kubectl apply --server-side -f -`."""
+
+from typing import Annotated
+
+import typer
+
+from queueworker_operator.api.crd import chart_yaml, crd_yaml
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command("crd")(print_crd)
+
+
+def print_crd(
+    *, chart: Annotated[bool, typer.Option("--chart", help="Print it as the template of the Helm chart.")] = False
+) -> None:
+    """Print the CustomResourceDefinition of QueueWorker as YAML."""
+    typer.echo(chart_yaml() if chart else crd_yaml(), nl=False)
+
+
+if __name__ == "__main__":
+    typer.run(print_crd)
