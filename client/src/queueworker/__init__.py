@@ -10,10 +10,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from queueworker.errors import InvalidJobError, QueueWorkerError, RedisReadError, SettingsError
+    from queueworker.errors import InvalidJobError, QueueWorkerError, RedisReadError, RedisWriteError, SettingsError
+    from queueworker.jobs import Job
     from queueworker.keys import QueueKeys
     from queueworker.options import Priority
-    from queueworker.queue import Enqueued, Job, Queue
+    from queueworker.queue import Enqueued, Queue
     from queueworker.settings import ConnectionSettings
     from queueworker.snapshot import QueueSnapshot
 
@@ -28,6 +29,7 @@ __all__ = [
     "QueueSnapshot",
     "QueueWorkerError",
     "RedisReadError",
+    "RedisWriteError",
     "SettingsError",
 ]
 
@@ -35,13 +37,14 @@ _HOMES = {
     "ConnectionSettings": "settings",
     "Enqueued": "queue",
     "InvalidJobError": "errors",
-    "Job": "queue",
+    "Job": "jobs",
     "Priority": "options",
     "Queue": "queue",
     "QueueKeys": "keys",
     "QueueSnapshot": "snapshot",
     "QueueWorkerError": "errors",
     "RedisReadError": "errors",
+    "RedisWriteError": "errors",
     "SettingsError": "errors",
 }
 

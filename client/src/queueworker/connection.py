@@ -75,6 +75,13 @@ def connect(
     return Redis.from_pool(pool)
 
 
+def require_decoding(client: Client) -> Client:
+    """Return the client; raises SettingsError unless its replies are text."""
+    if not client.get_encoder().decode_responses:
+        raise SettingsError("the redis-py client given must be made with decode_responses=True")
+    return client
+
+
 def tls_context(tls: TlsSettings) -> ssl.SSLContext:
     """Return the TLS context of the settings; raises SettingsError naming the file that cannot be used."""
     try:

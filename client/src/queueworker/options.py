@@ -33,10 +33,10 @@ MAX_DUE_MS = 2**53 // DELAYED_SHIFT - 1
 # How storeJob.lua expects some options to be named.
 _SHORT = {"keepLogs": "kl", "deduplication": "de"}
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
-_RESERVED = frozenset(
-    "wait paused active prioritized delayed waiting-children completed failed stalled stalled-check limiter meta id pc "
-    "marker events repeat priority de dn metrics qw".split()
-)
+_RESERVED = {
+    *("wait", "paused", "active", "prioritized", "delayed", "waiting-children", "completed", "failed", "stalled"),
+    *("stalled-check", "limiter", "meta", "id", "pc", "marker", "events", "repeat", "priority"),
+}
 
 Milliseconds = Annotated[StrictInt, Field(ge=0, le=MAX_DUE_MS)]
 
@@ -138,9 +138,10 @@ class JobOptions(_Options):
         try:
             return cls.model_validate(options)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            what = first["msg"].removeprefix("Value error, ")
+            # Of a choice of types the last one is the most telling.
+            found = error.errors(include_url=False, include_input=False)[-1]
+            where = ".".join(str(part) for part in found["loc"])
+            what = found["msg"].removeprefix("Value error, ")
             raise InvalidJobError(f"option {where}: {what}" if where else f"options: {what}") from None
 
     @property
@@ -174,7 +175,7 @@ def usable_job_id(value: str) -> str:
         raise ValueError(f"an integer is not allowed as id: write for example job-{job_id}")
     if job_id.count(":") not in {0, 2}:
         raise ValueError(f"an id must not contain ':', write {job_id.replace(':', '-')}")
-    if job_id.partition(":")[0] in _RESERVED and ":" not in job_id:
+    if job_id in _RESERVED:
         raise ValueError(f"{job_id!r} is the name of a key of the queue: write for example job-{job_id}")
     return job_id
 

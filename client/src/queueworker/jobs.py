@@ -1,0 +1,82 @@
+"""A job that is about to be added: checked, encoded, and the script call that adds it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgpack
+from pydantic import BaseModel
+
+from queueworker import scripts
+from queueworker.batch import Command
+from queueworker.errors import InvalidJobError
+from queueworker.keys import QueueKeys
+from queueworker.options import MAX_DUE_MS, JobOptions
+
+# KEYS in the order that the head of each script names them.
+_KEYS = {
+    "addStandardJob": ("wait", "paused", "meta", "id", "completed", "delayed", "active", "events", "marker"),
+    "addPrioritizedJob": ("marker", "meta", "id", "prioritized", "delayed", "completed", "active", "events", "pc"),
+    "addDelayedJob": ("marker", "meta", "id", "delayed", "completed", "events"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job to add. Its id is settled when it is made, so that adding the same `Job` again is harmless."""
+
+    name: str
+    payload: str
+    """The data as JSON text."""
+    options: JobOptions
+    id: str
+    generated_id: bool
+
+    @classmethod
+    def create(cls, name: str, data: Any = None, **options: Any) -> Self:
+        """Check and encode a job; `data` is anything JSON can hold, or a pydantic model.
+
+        Options are those of `queueworker.options.JobOptions`. Raises InvalidJobError.
+        """
+        if not isinstance(name, str) or not name:
+            raise InvalidJobError(f"job name {name!r}: it must be a text that is not empty")
+        checked = JobOptions.of(**options)
+        job_id = checked.job_id or uuid.uuid4().hex
+        return cls(name, encode_data(data, job_name=name), checked, job_id, checked.job_id is None)
+
+    @property
+    def script(self) -> scripts.Script:
+        """The script of BullMQ that adds this job."""
+        if self.options.delay:
+            return scripts.load("addDelayedJob")
+        return scripts.load("addPrioritizedJob" if self.options.effective_priority else "addStandardJob")
+
+    def call(self, keys: QueueKeys, *, timestamp_ms: int) -> Command:
+        """Return the EVALSHA that adds this job; raises InvalidJobError if it falls due too late for BullMQ."""
+        if timestamp_ms + self.options.delay > MAX_DUE_MS:
+            raise InvalidJobError(f"job {self.name}: option delay: falls due after 2039, which BullMQ cannot store")
+        script = self.script
+        parts = _KEYS[script.name]
+        return ("EVALSHA", script.sha1, len(parts), *map(keys.of, parts), *self._arguments(keys, timestamp_ms))
+
+    def _arguments(self, keys: QueueKeys, timestamp_ms: int) -> tuple[bytes, str, bytes]:
+        options: Mapping[str, Any] = {**self.options.encode(), "jobId": self.id}
+        deduplication = self.options.deduplication
+        deduplication_key = None if deduplication is None else f"{keys.base}de:{deduplication.id}"
+        # prefix, id, name, timestamp, then parent key, its dependencies, parent, scheduler, deduplication key
+        head = [keys.base, self.id, self.name, timestamp_ms, None, None, None, None, deduplication_key]
+        return msgpack.packb(head), self.payload, msgpack.packb(options)
+
+
+def encode_data(data: Any, *, job_name: str) -> str:
+    """Return data as JSON; raises InvalidJobError for what JSON cannot hold, NaN and infinities included."""
+    if isinstance(data, BaseModel):
+        data = data.model_dump(mode="json", by_alias=True)
+    try:
+        return json.dumps({} if data is None else data, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidJobError(f"job {job_name}: its data cannot be written as JSON: {error}") from None
