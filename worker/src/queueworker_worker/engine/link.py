@@ -1,0 +1,75 @@
+"""What the engine asks of a connection to Redis, and the ways in which it may fail."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Protocol
+
+Word = str | bytes | int | float
+
+
+class LinkError(Exception):
+    """A command did not do what it should; the text names the server and the cause, never a secret."""
+
+
+class LinkLostError(LinkError):
+    """No reply came: the command may or may not have been executed."""
+
+
+class RefusedError(LinkError):
+    """The server does not let us: password, ACL, or it is a replica. Waiting alone seldom helps."""
+
+
+class ReplyError(LinkError):
+    """The server answered with an error that is none of the others: out of memory, a script's own, a wrong type."""
+
+
+class NoScriptError(ReplyError):
+    """The server does not know a script by its SHA-1: load it and try again."""
+
+
+class Link(Protocol):
+    """A connection to Redis that reconnects by itself, once per call and never silently repeating a command."""
+
+    async def execute(self, *words: Word, wait: float = 0.0) -> Any:
+        """Send one command and return the reply: bytes, int, None or lists of them; raises LinkError.
+
+        `wait` are the seconds that the command itself may block on the server.
+        """
+
+    async def aclose(self) -> None:
+        """Close the connection; calls under way end with LinkLostError."""
+
+
+_REFUSED = ("NOPERM", "NOAUTH", "WRONGPASS", "READONLY", "ERR invalid password", "ERR AUTH")
+_REFUSED_IN_SCRIPT = ("-READONLY", "-NOPERM", "ACL failure in script", "can't run this command", "can't access")
+_BROKEN = ("UNBLOCKED", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "ERR max number of clients")
+
+
+def error_of(message: str, *, address: str) -> LinkError:
+    """Turn a server's error text into the error that says what to do about it."""
+    text = f"Redis {address}: {message}"
+    if message.startswith("NOSCRIPT"):
+        return NoScriptError(text)
+    if message.startswith(_REFUSED) or any(sign in message for sign in _REFUSED_IN_SCRIPT):
+        return RefusedError(text)
+    if message.startswith(_BROKEN):
+        return LinkLostError(text)
+    return ReplyError(text)
+
+
+class Backoff:
+    """Growing pauses between tries: doubled from `first` to `cap` seconds, each shortened at random by up to half."""
+
+    def __init__(self, *, first: float = 0.05, cap: float = 1.0) -> None:
+        self._first, self._cap, self._next = first, cap, first
+
+    def reset(self) -> None:
+        """Start again from the first pause."""
+        self._next = self._first
+
+    def pause(self) -> float:
+        """Return the next pause in seconds."""
+        pause = self._next
+        self._next = min(self._cap, pause * 2)
+        return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads the herd, protects nothing

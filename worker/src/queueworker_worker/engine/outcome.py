@@ -1,0 +1,151 @@
+"""How a job ended and what becomes of it: completed, failed, tried again later (pure)."""
+
+from __future__ import annotations
+
+import json
+import random
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from queueworker_worker.engine.jobs import ActiveJob
+from queueworker_worker.engine.options import EngineOptions, Keep
+from queueworker_worker.errors import UnrecoverableError
+
+FALLBACK_BACKOFF_MS = 1_000
+LONGEST_BACKOFF_MS = 30 * 86_400_000
+_LONGEST_TRACE = 8_000
+_LONGEST_REASON = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The processor returned; `value` is its result as JSON text."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The job failed for good."""
+
+    reason: str
+    stacktrace: str
+    """JSON list of the traces of its attempts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """The attempt failed; the job runs again after `delay_ms`."""
+
+    reason: str
+    stacktrace: str
+    delay_ms: int
+    warning: str | None = None
+    """What is wrong with the job's backoff, where it had to be replaced."""
+
+
+Verdict = Completed | Failed | Retried
+
+
+def completed(value: Any) -> Completed:
+    """Return the verdict of a result; raises ValueError or TypeError where it is not JSON."""
+    return Completed(json.dumps(value, separators=(",", ":"), allow_nan=False))
+
+
+def failed(
+    active: ActiveJob,
+    error: BaseException,
+    *,
+    options: EngineOptions,
+    uniform: Callable[[], float] = random.random,
+) -> Failed | Retried:
+    """Return the verdict of an error; `uniform` gives the jitter, from 0 to 1."""
+    reason = reason_of(error)
+    stacktrace = _stacktrace(active, error, limit=options.stack_trace_limit)
+    attempt = active.job.attempts_made + 1
+    if isinstance(error, UnrecoverableError) or attempt >= active.job.attempts:
+        return Failed(reason=reason, stacktrace=stacktrace)
+    delay, warning = backoff_ms(active.job.opts.get("backoff"), attempt=attempt, uniform=uniform)
+    return Retried(reason=reason, stacktrace=stacktrace, delay_ms=delay, warning=warning)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the line that becomes `failedReason`: the message, or the error's name where it has none."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - a foreign __str__ may do anything
+        message = ""
+    if isinstance(error, KeyError):
+        message = f"KeyError: {message}"
+    return _cut(message, _LONGEST_REASON) or type(error).__name__
+
+
+def backoff_ms(backoff: Any, *, attempt: int, uniform: Callable[[], float] = random.random) -> tuple[int, str | None]:
+    """Return the delay before the next attempt (attempt 1 has just failed) and a warning where the option is wrong.
+
+    As BullMQ counts: `fixed` is always the delay, `exponential` doubles it from the second retry on; `jitter` (0 to 1)
+    draws the delay from that part of it. An unknown type is taken for exponential.
+    """
+    if not backoff:
+        return 0, None
+    warning = None
+    if isinstance(backoff, int | float):
+        backoff = {"type": "fixed", "delay": backoff}
+    if not isinstance(backoff, dict):
+        backoff, warning = {"type": "exponential"}, f"backoff {backoff!r} is not an option of BullMQ"
+    kind, delay = backoff.get("type"), backoff.get("delay")
+    if kind not in {"fixed", "exponential"}:
+        warning = warning or f"unknown backoff type {kind!r}: exponential is used"
+    if not _is_number(delay) or delay < 0:
+        delay = FALLBACK_BACKOFF_MS
+    if kind != "fixed":
+        delay *= 2 ** min(attempt - 1, 40)
+    delay = min(delay, LONGEST_BACKOFF_MS)
+    jitter = backoff.get("jitter")
+    if _is_number(jitter) and 0 < jitter <= 1:
+        delay = delay * (1 - jitter) + delay * jitter * uniform()
+    return round(delay), warning
+
+
+def keep_of(option: Any, default: Keep) -> dict[str, int]:
+    """Return how many finished jobs to keep: `removeOnComplete` or `removeOnFail` as the scripts want it."""
+    if option is True:
+        return {"count": 0}
+    if option is False:
+        return {"count": -1}
+    if isinstance(option, int | float):
+        return {"count": int(option)}
+    if isinstance(option, dict):
+        kept = {key: int(option[key]) for key in ("age", "count", "limit") if _is_number(option.get(key))}
+        if kept:
+            return kept
+    return {"count": default.count, "age": default.age}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value and abs(value) < 2**63
+
+
+def _stacktrace(active: ActiveJob, error: BaseException, *, limit: int) -> str:
+    wanted = active.job.opts.get("stackTraceLimit")
+    limit = min(limit, wanted) if isinstance(wanted, int) and wanted >= 0 else limit
+    trace = _cut("".join(traceback.format_exception(type(error), error, _processors_own(error))), _LONGEST_TRACE)
+    return json.dumps([*active.stacktrace, trace][-limit:] if limit else [])
+
+
+def _processors_own(error: BaseException) -> TracebackType | None:
+    """Return the error's trace from the processor on: the engine's own frames tell its author nothing."""
+    trace = error.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("queueworker_worker."):
+        trace = trace.tb_next
+    return trace
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"

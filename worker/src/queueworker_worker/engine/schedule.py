@@ -1,0 +1,63 @@
+"""The next job of a scheduler: each job of a scheduler brings the following one when it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgpack
+from croniter import croniter
+
+from queueworker_worker.job import Job
+
+
+def next_of(job: Job, *, now_ms: int) -> tuple[int, bytes] | None:
+    """Return when (Unix ms) the next job of a job's scheduler is due and its packed options; None where none follows.
+
+    For an interval the script reckons the time itself and takes ours as a stand-in. A pattern has 5 fields or 6 with
+    the seconds first; without `tz` it means UTC. Raises ValueError for a repeat option that cannot be understood.
+    """
+    repeat = job.opts.get("repeat")
+    if not isinstance(repeat, dict) or not (repeat.get("pattern") or repeat.get("every")):
+        raise ValueError(f"scheduler {job.scheduler_id!r}: the job has neither a pattern nor an interval to repeat by")
+    count = int(repeat.get("count") or 0) + 1
+    limit, end_ms = repeat.get("limit"), _milliseconds(repeat.get("endDate"))
+    if (limit is not None and count > int(limit)) or (end_ms is not None and now_ms > end_ms):
+        return None
+    base = max(now_ms, int(job.opts.get("prevMillis") or 0))
+    next_ms = _next_of_pattern(repeat, base) if repeat.get("pattern") else base
+    return next_ms, _options(job, repeat, count=count, next_ms=next_ms, now_ms=now_ms)
+
+
+def _options(job: Job, repeat: Mapping[str, Any], *, count: int, next_ms: int, now_ms: int) -> bytes:
+    dates = {key: _milliseconds(repeat.get(key)) for key in ("startDate", "endDate")}
+    carried = {key: value for key, value in repeat.items() if key not in {"immediately", "startDate", "endDate"}}
+    kept = carried | {"count": count} | {key: value for key, value in dates.items() if value is not None}
+    options = dict(job.opts) | {
+        "jobId": f"repeat:{job.scheduler_id}:{next_ms}",
+        "delay": max(0, next_ms + int(repeat.get("offset") or 0) - now_ms),
+        "timestamp": now_ms,
+        "prevMillis": next_ms,
+        "repeatJobKey": job.scheduler_id,
+        "repeat": kept,
+    }
+    return bytes(msgpack.packb(options))
+
+
+def _next_of_pattern(repeat: Mapping[str, Any], base_ms: int) -> int:
+    start_ms = _milliseconds(repeat.get("startDate")) or 0
+    zone: tzinfo = ZoneInfo(str(repeat["tz"])) if repeat.get("tz") else UTC
+    base = datetime.fromtimestamp(max(base_ms, start_ms) / 1000, tz=zone)
+    moment = croniter(str(repeat["pattern"]), base, second_at_beginning=True).get_next(datetime)
+    return max(base_ms, int(moment.timestamp() * 1000))
+
+
+def _milliseconds(value: Any) -> int | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, int | float):
+        return int(value)
+    text = str(value)
+    return int(text) if text.isdigit() else int(datetime.fromisoformat(text).timestamp() * 1000)

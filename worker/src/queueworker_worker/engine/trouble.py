@@ -1,0 +1,50 @@
+"""How it stands between a worker and its Redis: said once per change, and not for ever where Redis refuses."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from queueworker_worker.engine.link import LinkError, RefusedError
+from queueworker_worker.errors import AccessRefusedError
+
+_log = logging.getLogger(__name__)
+_REPEAT_SECONDS = 30.0
+
+
+class Contact:
+    """Whether Redis answers; `ok` and `failed` are called with what the last command brought."""
+
+    def __init__(self, queue: str, *, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._queue = queue
+        self._patience = patience
+        self._clock = clock
+        self._refused_since: float | None = None
+        self._said_at: float | None = None
+        self.connected = False
+
+    def ok(self) -> None:
+        """Redis did what it was asked."""
+        if self._said_at is not None:
+            _log.info("queue %s: Redis answers again", self._queue)
+        self.connected, self._refused_since, self._said_at = True, None, None
+
+    def failed(self, error: LinkError) -> None:
+        """A command failed; raises AccessRefusedError when Redis has been refusing us for too long."""
+        now = self._clock()
+        self.connected = False
+        if self._said_at is None or now - self._said_at >= _REPEAT_SECONDS:
+            _log.error("queue %s: %s; trying again", self._queue, error)
+            self._said_at = now
+        if not isinstance(error, RefusedError):
+            # An unreachable server says nothing about our rights: the patience starts anew.
+            self._refused_since = None
+            return
+        if self._refused_since is None:
+            self._refused_since = now
+        if now - self._refused_since >= self._patience:
+            raise AccessRefusedError(
+                f"queue {self._queue}: refused for {self._patience:g} s: {error}; "
+                "check the user, its password and its ACL, or whether this server is still the master"
+            )

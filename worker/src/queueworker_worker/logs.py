@@ -1,0 +1,38 @@
+"""Log lines for people and collectors: one line per event on stderr, with nothing in it that steers a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {
+    10: "\\n",
+    13: "\\r",
+    9: "\\t",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+
+
+class LineFormatter(logging.Formatter):
+    """Time in UTC, level, message; job names and errors come from outside, so control characters are escaped."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line, a traceback included."""
+        line = super().format(record).translate(_ESCAPES)
+        return line.encode("utf-8", "backslashreplace").decode()
+
+
+def configure(level: str = "INFO") -> None:
+    """Send the log of this process to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
