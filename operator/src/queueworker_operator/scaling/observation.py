@@ -67,6 +67,8 @@ class WorkersObservation:
     """Why the first pod that is not ready is not."""
     drifted: bool = False
     """Somebody else changed fields that the operator had applied."""
+    applied_fields: str | None = None
+    """Digest of the fields that the operator owns as of its last apply; belongs into `Memory.applied_fields`."""
     resource_version: str | None = None
     uid: str | None = None
 
