@@ -6,7 +6,7 @@
 """
 
 from controlplane.api import Api, ApiError
-from controlplane.build import build
+from controlplane.binary import build
 from controlplane.component import Component
 from controlplane.errors import ClusterError
 from controlplane.kubeconfig import Access, read_own_kubeconfig

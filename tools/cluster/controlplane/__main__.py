@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from controlplane.background import Home, down, serve, up
-from controlplane.build import build
+from controlplane.binary import build
 from controlplane.errors import ClusterError
 
 _HOW_TO = """\

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from controlplane.build import build
+from controlplane.binary import build
 from controlplane.errors import ClusterError
 from controlplane.plane import READY_SECONDS, ControlPlane
 from controlplane.toolchain import cache_directory

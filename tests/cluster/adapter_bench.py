@@ -1,0 +1,121 @@
+"""A QueueWorker on the real API server, and the adapter as the operator's own service account."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from controlplane import Api
+from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
+from queueworker_operator.cluster.port import Resource
+from queueworker_operator.resource import resource_of
+
+Document = dict[str, Any]
+
+RULES: list[Document] = yaml.safe_load(
+    (Path(__file__).parents[2] / "charts/queueworker/files/rbac.yaml").read_text(encoding="utf-8")
+)
+NOWHERE = {"queueworker.dev/test": "nowhere"}
+"""No node has this label: the pods stay pending, whatever nodes other tests have started."""
+SPEC: Document = {
+    "queues": [{"name": "killmail", "concurrency": 10}],
+    "redis": {"host": "redis.killboard.svc"},
+    "worker": {
+        "image": "registry.invalid/worker:1",
+        "env": [{"name": "COLOUR", "value": "red"}, {"name": "SIZE", "value": "small"}],
+        "podTemplate": {"spec": {"nodeSelector": NOWHERE}},
+    },
+    "replicas": 1,
+}
+
+
+def deployment_path(namespace: str, name: str = "killmail") -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+
+
+class RecordingRequests(Requests):
+    """Remembers what was asked of the API server."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sent: list[tuple[str, str]] = []
+
+    async def send(self, method: str, path: str, **kwargs: Any) -> Document:
+        self.sent.append((method, path))
+        return await super().send(method, path, **kwargs)
+
+
+@dataclass
+class Bench:
+    """One namespace: `api` is the administrator, `cluster` the adapter under test."""
+
+    api: Api
+    namespace: str
+    queueworkers: str
+    cluster: KubernetesCluster
+    requests: RecordingRequests
+    connect: Callable[[], Any]
+    others: list[KubernetesCluster] = field(default_factory=list)
+
+    def add(self, name: str = "killmail", **changes: Any) -> Resource:
+        """Create a QueueWorker; `changes` replace parts of its spec, or with worker_ in front, of its worker."""
+        document = {
+            "apiVersion": "queueworker.dev/v1alpha1",
+            "kind": "QueueWorker",
+            "metadata": {"name": name},
+            "spec": spec_with(**changes),
+        }
+        return resource_of(self.api.create(self.queueworkers, document))
+
+    def change(self, resource: Resource, **changes: Any) -> Resource:
+        path = f"{self.queueworkers}/{resource.key.name}"
+        document = self.api.get(path)
+        document["spec"] = spec_with(**changes)
+        return resource_of(self.api.replace(path, document))
+
+    def read(self, name: str = "killmail") -> Resource:
+        return resource_of(self.api.get(f"{self.queueworkers}/{name}"))
+
+    def deployment(self, name: str = "killmail") -> Document:
+        return self.api.get(deployment_path(self.namespace, name))
+
+    def scale_by_hand(self, replicas: int, name: str = "killmail") -> None:
+        self.api.patch(f"{deployment_path(self.namespace, name)}/scale", {"spec": {"replicas": replicas}})
+
+    def secret(self, data: dict[str, str], *, labels: dict[str, str] | None = None, name: str = "redis") -> Document:
+        body = {"metadata": {"name": name, "labels": labels or {}}, "stringData": data}
+        return self.api.create(f"/api/v1/namespaces/{self.namespace}/secrets", body)
+
+    async def other(self, **kwargs: Any) -> KubernetesCluster:
+        """Return an adapter of another kind, on connections of its own."""
+        cluster = KubernetesCluster(await self.connect(), **kwargs)
+        self.others.append(cluster)
+        return cluster
+
+
+def spec_with(**changes: Any) -> Document:
+    spec = copy.deepcopy(SPEC)
+    for name, value in changes.items():
+        if name.startswith("worker_"):
+            spec["worker"][name.removeprefix("worker_")] = value
+        else:
+            spec[name] = value
+    return spec
+
+
+def environment_of(deployment: Document) -> dict[str, Any]:
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    return {variable["name"]: variable.get("value") for variable in container["env"]}
+
+
+def managers_of_replicas(deployment: Document) -> Sequence[tuple[str, str]]:
+    return [
+        (entry["manager"], entry.get("subresource", ""))
+        for entry in deployment["metadata"]["managedFields"]
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    ]

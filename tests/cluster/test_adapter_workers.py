@@ -1,0 +1,345 @@
+"""The Kubernetes adapter on a real API server: create, apply, scale, adopt and observe a Deployment."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from adapter_bench import (
+    NOWHERE,
+    RULES,
+    Bench,
+    RecordingRequests,
+    deployment_path,
+    environment_of,
+    managers_of_replicas,
+)
+
+from controlplane import Api, ApiError, ControlPlane
+from queueworker_operator.api.reasons import ConditionReason, ScalingReason
+from queueworker_operator.api.v1alpha1 import Memory, QueueWorkerStatus, Scaling
+from queueworker_operator.cluster.kubernetes import KubernetesCluster
+from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, ConflictError, Resource, Secret
+from queueworker_operator.scaling.observation import Ownership, WorkersObservation
+
+Eventually = Callable[..., Any]
+
+
+@pytest.fixture
+async def bench(control_plane: ControlPlane, api: Api, namespace: str, crd: str) -> AsyncIterator[Bench]:
+    kubeconfig = control_plane.service_account_kubeconfig(namespace, "operator", [], namespaced_rules=RULES)
+
+    async def connect() -> RecordingRequests:
+        return await RecordingRequests.connect(kubeconfig=str(kubeconfig))
+
+    requests = await connect()
+    made = Bench(
+        api=api,
+        namespace=namespace,
+        queueworkers=f"{crd}/namespaces/{namespace}/queueworkers",
+        cluster=KubernetesCluster(requests),
+        requests=requests,
+        connect=connect,
+    )
+    yield made
+    for cluster in (made.cluster, *made.others):
+        await cluster.close()
+
+
+async def test_nothing_is_there_before_the_first_apply(bench: Bench) -> None:
+    observed = await bench.cluster.observe(bench.add())
+
+    assert observed == WorkersObservation(ownership=Ownership.ABSENT, selector="queueworker.dev/queueworker=killmail")
+
+
+async def test_replicas_stay_as_created_and_as_scaled_when_the_template_is_applied(bench: Bench) -> None:
+    resource = bench.add()
+    created = await bench.cluster.create(resource, secrets={}, replicas=4)
+    assert (created.ownership, created.replicas) == (Ownership.OURS, 4)
+    assert created.fingerprint == bench.cluster.fingerprint(resource, {})
+
+    applied = await bench.cluster.apply(resource, created, secrets={})
+    assert applied.replicas == 4
+
+    await scale(bench, resource, 7)
+    applied = await bench.cluster.apply(resource, await bench.cluster.observe(resource), secrets={})
+    assert applied.replicas == 7
+    assert {manager for manager, _ in managers_of_replicas(bench.deployment())} == {"queueworker-scale"}
+
+
+async def test_applying_the_same_again_writes_nothing(bench: Bench) -> None:
+    resource = bench.add()
+    created = await bench.cluster.create(resource, secrets={}, replicas=0)
+
+    for _ in range(20):
+        before = bench.deployment()["metadata"]["resourceVersion"]
+        applied = await bench.cluster.apply(resource, created, secrets={})
+        assert applied.applied_fields == created.applied_fields
+        if applied.resource_version == before:
+            return
+    pytest.fail("the Deployment changed with each of 20 applies; its controller writes its status but a few times")
+
+
+async def test_what_leaves_the_spec_leaves_the_deployment(bench: Bench) -> None:
+    created = await bench.cluster.create(bench.add(), secrets={}, replicas=0)
+    assert environment_of(bench.deployment())["SIZE"] == "small"
+
+    changed = bench.change(bench.read(), worker_env=[{"name": "COLOUR", "value": "blue"}])
+    applied = await bench.cluster.apply(changed, created, secrets={})
+
+    environment = environment_of(bench.deployment())
+    assert environment["COLOUR"] == "blue"
+    assert "SIZE" not in environment
+    assert applied.fingerprint == bench.cluster.fingerprint(changed, {}) != created.fingerprint
+
+
+async def test_what_leaves_the_spec_leaves_a_deployment_whose_creation_was_cut_short(bench: Bench) -> None:
+    resource = bench.add()
+    whole = await bench.cluster.create(resource, secrets={}, replicas=0)
+    body = bench.deployment()
+    bench.api.delete(deployment_path(bench.namespace))
+    kept = {key: body["metadata"][key] for key in ("name", "labels", "annotations", "ownerReferences")}
+    bench.api.create(
+        deployment_path(bench.namespace).rpartition("/")[0] + "?fieldManager=queueworker-scale",
+        {"metadata": kept, "spec": body["spec"]},
+    )
+
+    observed = await bench.cluster.observe(resource)
+    assert observed.ownership is Ownership.OURS
+    assert observed.uid != whole.uid
+    assert observed.fingerprint is None, "a template that nobody applied must be applied"
+
+    changed = bench.change(resource, worker_env=[])
+    await bench.cluster.apply(changed, observed, secrets={})
+
+    assert set(environment_of(bench.deployment())) & {"COLOUR", "SIZE"} == set()
+
+
+async def test_the_contract_stays_first_when_it_grows(bench: Bench) -> None:
+    created = await bench.cluster.create(bench.add(), secrets={}, replicas=0)
+
+    grown = bench.change(
+        bench.read(), worker_healthPort=8080, worker_env=[{"name": "ME", "value": "$(QUEUEWORKER_NAME)"}]
+    )
+    await bench.cluster.apply(grown, created, secrets={})
+
+    names = list(environment_of(bench.deployment()))
+    assert names.index("QUEUEWORKER_HEALTH_PORT") < names.index("ME")
+    assert names[-1] == "ME"
+
+
+async def test_another_renderer_finds_the_same_fingerprint(bench: Bench) -> None:
+    resource = bench.add()
+    await bench.cluster.create(resource, secrets={}, replicas=2)
+    newer = await bench.other(renderer_revision=99)
+
+    observed = await newer.observe(resource)
+
+    assert observed.fingerprint == newer.fingerprint(resource, {})
+    assert not observed.drifted
+    assert bench.deployment()["metadata"]["annotations"]["queueworker.dev/renderer-revision"] != "99"
+
+
+async def test_a_foreign_deployment_is_left_alone(bench: Bench) -> None:
+    foreign = bench.api.create(
+        deployment_path(bench.namespace).rpartition("/")[0], plain_deployment(labels={"app": "x"})
+    )
+    resource = bench.add()
+
+    observed = await bench.cluster.observe(resource)
+    assert observed.ownership is Ownership.FOREIGN
+    with pytest.raises(ClusterError) as refused:
+        await bench.cluster.apply(resource, observed, secrets={})
+
+    assert refused.value.reason is ConditionReason.NAME_CONFLICT
+    with pytest.raises(ConflictError):
+        await bench.cluster.create(resource, secrets={}, replicas=1)
+    assert bench.deployment()["metadata"]["generation"] == foreign["metadata"]["generation"]
+
+
+async def test_an_orphan_with_our_label_is_adopted(bench: Bench) -> None:
+    bench.api.create(deployment_path(bench.namespace).rpartition("/")[0], plain_deployment(labels=ours(), replicas=3))
+    resource = bench.add()
+
+    observed = await bench.cluster.observe(resource)
+    assert observed.ownership is Ownership.ADOPTABLE
+    adopted = await bench.cluster.apply(resource, observed, secrets={})
+
+    assert (adopted.ownership, adopted.replicas) == (Ownership.OURS, 3)
+    [reference] = bench.deployment()["metadata"]["ownerReferences"]
+    assert (reference["uid"], reference["controller"], reference["blockOwnerDeletion"]) == (resource.uid, True, False)
+
+
+async def test_a_deployment_of_an_earlier_queueworker_is_waited_for(bench: Bench) -> None:
+    earlier = bench.add()
+    await bench.cluster.create(earlier, secrets={}, replicas=0)
+
+    later = dataclasses.replace(earlier, uid="00000000-0000-4000-8000-000000000000")
+
+    assert (await bench.cluster.observe(later)).ownership is Ownership.TERMINATING
+
+
+async def test_apply_does_not_make_a_deployment_that_is_gone(bench: Bench) -> None:
+    resource = bench.add()
+    created = await bench.cluster.create(resource, secrets={}, replicas=0)
+    bench.api.delete(deployment_path(bench.namespace))
+
+    with pytest.raises(ConflictError):
+        await bench.cluster.apply(resource, created, secrets={})
+    with pytest.raises(ApiError, match="404"):
+        bench.deployment()
+
+
+async def test_scale_refuses_a_deployment_that_changed_since(bench: Bench) -> None:
+    resource = bench.add()
+    created = await bench.cluster.create(resource, secrets={}, replicas=2)
+    bench.scale_by_hand(5)
+
+    with pytest.raises(ConflictError):
+        await bench.cluster.scale(resource, created, replicas=1)
+
+    assert bench.deployment()["spec"]["replicas"] == 5
+
+
+@pytest.mark.parametrize(
+    ("pod_spec", "said"),
+    [
+        ({"tolerations": "all"}, "tolerations"),
+        ({"hostnames": ["a"]}, 'unknown field "spec.template.spec.hostnames"'),
+        ({"nodeSelector": {"-": "x"}}, "spec.template.spec.nodeSelector: Invalid value"),
+        ({"containers": [{"name": "sidecar"}]}, "spec.template.spec.containers[1].image: Required value"),
+        ({"containers": "none"}, "spec.containers must be a list"),
+    ],
+)
+async def test_a_bad_pod_template_is_refused_in_the_servers_words(
+    bench: Bench, pod_spec: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ClusterError) as refused:
+        await bench.cluster.create(bench.add(worker_podTemplate={"spec": pod_spec}), secrets={}, replicas=1)
+
+    assert refused.value.reason is ConditionReason.SPEC_INVALID
+    assert said in str(refused.value)
+    assert (await bench.cluster.observe(bench.read())).ownership is Ownership.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("pod_spec", "said"),
+    [
+        ({"tolerations": "all"}, "tolerations"),
+        ({"hostnames": ["a"]}, "hostnames"),
+        ({"nodeSelector": {"-": "x"}}, "spec.template.spec.nodeSelector: Invalid value"),
+    ],
+)
+async def test_a_pod_template_that_turns_bad_is_refused_too(bench: Bench, pod_spec: dict[str, Any], said: str) -> None:
+    created = await bench.cluster.create(bench.add(), secrets={}, replicas=1)
+    changed = bench.change(bench.read(), worker_podTemplate={"spec": pod_spec})
+
+    with pytest.raises(ClusterError) as refused:
+        await bench.cluster.apply(changed, created, secrets={})
+
+    assert not isinstance(refused.value, ClusterUnavailableError)
+    assert refused.value.reason is ConditionReason.SPEC_INVALID
+    assert said in str(refused.value)
+
+
+async def test_drift_is_a_foreign_change_of_what_was_applied(bench: Bench, control_plane: ControlPlane) -> None:
+    resource = bench.add()
+    created = await bench.cluster.create(resource, secrets={}, replicas=1)
+    resource = remembering(resource, created)
+
+    await scale(bench, resource, 2)
+    bench.scale_by_hand(3)
+    path = deployment_path(bench.namespace)
+    bench.api.patch(path, {"metadata": {"annotations": {"example.com/note": "seen"}}})
+    assert not (await bench.cluster.observe(resource)).drifted
+
+    control_plane.kubectl(
+        "set", "image", "-n", bench.namespace, "deployment/killmail", "worker=registry.invalid/evil:2"
+    )
+    observed = await bench.cluster.observe(resource)
+    assert observed.drifted
+
+    corrected = await bench.cluster.apply(resource, observed, secrets={})
+    assert not corrected.drifted
+    assert not (await bench.cluster.observe(remembering(resource, corrected))).drifted
+    container = bench.deployment()["spec"]["template"]["spec"]["containers"][0]
+    assert (container["image"], corrected.replicas) == ("registry.invalid/worker:1", 3)
+
+
+async def test_the_garbage_collector_takes_the_workers_of_a_deleted_queueworker(
+    bench: Bench, eventually: Eventually
+) -> None:
+    await bench.cluster.create(bench.add(), secrets={}, replicas=1)
+
+    bench.api.delete(f"{bench.queueworkers}/killmail")
+
+    collection = deployment_path(bench.namespace).rpartition("/")[0]
+    eventually(lambda: not bench.api.get(collection)["items"], what="the Deployment is collected")
+
+
+async def test_a_changed_password_changes_fingerprint_and_pods(bench: Bench) -> None:
+    resource = bench.add(
+        redis={"host": "redis", "auth": {"passwordSecretRef": {"name": "redis", "key": "password"}}},
+    )
+    bench.secret({"password": "old-secret", "other": "1"}, labels={"queueworker.dev/redis-credentials": "true"})
+    before = {"redis": await bench.cluster.secret(bench.namespace, "redis")}
+    created = await bench.cluster.create(resource, secrets=before, replicas=0)
+    annotations = bench.deployment()["spec"]["template"]["metadata"]["annotations"]
+
+    secret_path = f"/api/v1/namespaces/{bench.namespace}/secrets/redis"
+    bench.api.patch(secret_path, {"stringData": {"other": "2"}})
+    same = {"redis": await bench.cluster.secret(bench.namespace, "redis")}
+    assert bench.cluster.fingerprint(resource, same) == created.fingerprint
+
+    bench.api.patch(secret_path, {"stringData": {"password": "new-secret"}})
+    after = {"redis": await bench.cluster.secret(bench.namespace, "redis")}
+    applied = await bench.cluster.apply(resource, created, secrets=after)
+
+    deployment = bench.deployment()
+    assert applied.fingerprint != created.fingerprint
+    assert deployment["spec"]["template"]["metadata"]["annotations"] != annotations
+    assert "secret" not in str(deployment["spec"]["template"]["metadata"]["annotations"].values())
+
+
+def test_a_secret_is_not_shown_in_its_representation() -> None:
+    assert "hunter2" not in repr(Secret(name="redis", uid="u", data={"password": b"hunter2"}))
+
+
+async def scale(bench: Bench, resource: Resource, replicas: int) -> None:
+    """Scale as the reconciler does: look again when the controller wrote the status in between."""
+    for _ in range(20):
+        try:
+            await bench.cluster.scale(resource, await bench.cluster.observe(resource), replicas=replicas)
+        except ConflictError:
+            continue
+        return
+    pytest.fail("20 conflicts in a row")
+
+
+def remembering(resource: Resource, observed: WorkersObservation) -> Resource:
+    memory = Memory(applied_fields=observed.applied_fields)
+    scaling = Scaling(desired=1, reason=ScalingReason.FIXED_REPLICAS, message="", memory=memory)
+    return dataclasses.replace(resource, status=QueueWorkerStatus(scaling=scaling))
+
+
+def ours() -> dict[str, str]:
+    return {"queueworker.dev/queueworker": "killmail"}
+
+
+def plain_deployment(*, labels: dict[str, str], replicas: int = 1) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "killmail", "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "nodeSelector": NOWHERE,
+                    "containers": [{"name": "worker", "image": "registry.invalid/old:1"}],
+                },
+            },
+        },
+    }

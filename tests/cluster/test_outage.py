@@ -1,0 +1,61 @@
+"""Redis goes away for a minute: no number is written, the status says so, and two reads after it is back all is well."""
+
+import asyncio
+import time
+
+import pytest
+from acceptance import ReplicaWatch, Story, eventually, running_operator
+from valkeyserver import start_valkey
+
+from queueworker.settings import ConnectionSettings
+
+OUTAGE_SECONDS = 60
+
+
+@pytest.mark.timeout(240)
+async def test_redis_stopped_for_a_minute(control_plane, crd, process_node, namespace, tmp_path):
+    server = start_valkey(data_dir=tmp_path, appendonly="yes", appendfsync="always")
+    port = server.port
+    story = Story(control_plane, namespace, "outage", ConnectionSettings(host="127.0.0.1", port=port))
+    try:
+        with running_operator(control_plane, namespace), ReplicaWatch(story) as watch:
+            # Jobs of two minutes: there is demand for 2 replicas before, during and after.
+            story.apply(autoscaling={"target": {"backlogPerReplica": 5}, "maxReplicas": 4})
+            await story.enqueue(20, milliseconds=120_000)
+            eventually(
+                lambda: story.redis.llen("bull:story:active") == 20, within=60, what="20 active", state=story.runs
+            )
+            eventually(
+                lambda: story.condition("QueueReachable").get("status") == "True",
+                within=10,
+                what="QueueReachable",
+                state=story.status,
+            )
+            writes = list(watch.values)
+            server.stop()
+            stopped = time.monotonic()
+            condition = eventually(
+                lambda: (found := story.condition("QueueReachable")).get("status") == "False" and found,
+                within=20,
+                what="QueueReachable=False",
+                state=story.status,
+            )
+            assert condition["reason"] == "RedisUnreachable"
+            assert "127.0.0.1" in condition["message"]
+            assert story.condition("ScalingActive")["status"] == "False"
+            assert story.condition("Ready")["status"] == "True", "Redis trouble is no trouble of the rollout"
+            while time.monotonic() - stopped < OUTAGE_SECONDS:
+                assert watch.values == writes, "the number was written while nothing was known"
+                await asyncio.sleep(0.5)
+            server = start_valkey(data_dir=tmp_path, appendonly="yes", appendfsync="always", port=port)
+            eventually(
+                lambda: story.condition("QueueReachable")["status"] == "True",
+                within=12,
+                what="QueueReachable within two reads",
+                state=story.status,
+            )
+            assert watch.values == writes, "jobs still run on all pods: there is no reason to change the number"
+    finally:
+        story.close()
+        if server.is_running():
+            server.stop()
