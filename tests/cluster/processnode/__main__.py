@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,8 +33,11 @@ def main() -> int:
     except ClusterError as error:
         print(f"processnode: {error}", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(prefix="queueworker-node-") as scratch:
-        asyncio.run(serve(options, access, options.directory or Path(scratch)))
+    with ExitStack() as stack:
+        directory = options.directory or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="queueworker-node-"))
+        )
+        asyncio.run(serve(options, access, directory))
     return 0
 
 
