@@ -41,9 +41,11 @@ class PooledLink:
     async def execute(self, *words: Word, wait: float = 0.0) -> Any:
         """See `Link.execute`; the client's own timeout of 30 s is above every `wait` that the engine asks for."""
         try:
-            return await self._client.execute_command(*words)
+            reply = await self._client.execute_command(*words)
         except EXPECTED as error:
             raise _link_error(error, self._address) from None
+        # The client makes a dict of a hash; the thin link, like the scripts, has a flat list.
+        return [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply
 
     async def aclose(self) -> None:
         """See `Link.aclose`."""

@@ -219,6 +219,8 @@ class Worker:
         while True:
             try:
                 if unsure and (adopted := await self._scripts.adopt(token, known=self._locks)) is not None:
+                    # Only the call whose reply was lost can have taken it, so that call recorded this job's end.
+                    self.jobs_done += 1
                     return adopted
                 found = await self._scripts.record(
                     job.id, verdict, token=token, attempts=attempts, opts=job.opts, fetch=not self._draining

