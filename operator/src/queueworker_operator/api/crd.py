@@ -32,7 +32,8 @@ def _column(header: str, path: str, description: str, *, type_: str = "string", 
 
 
 COLUMNS = (
-    _column("Queue", ".spec.queues[*].name", "The queues that the workers serve."),
+    # The server prints the first match of a path, so [*] would show no more.
+    _column("Queue", ".spec.queues[0].name", "The first of the queues that the workers serve."),
     _column("Replicas", ".status.replicas", "Pods that the Deployment has.", type_="integer"),
     _column("Ready", ".status.readyReplicas", "Pods that are ready.", type_="integer"),
     _column("Backlog", f"{_INPUTS}.backlog", "Jobs that a free slot could take.", type_="integer"),

@@ -33,7 +33,7 @@ class Condition(ApiModel):
     """Why, in one sentence."""
     last_transition_time: datetime
     """When status last changed."""
-    observed_generation: int | None = None
+    observed_generation: Count | None = None
     """The generation that this speaks of."""
 
 
@@ -161,7 +161,7 @@ class Scaling(ApiModel):
 class QueueWorkerStatus(ApiModel):
     """What was seen, what was decided, and why."""
 
-    observed_generation: int | None = None
+    observed_generation: Count | None = None
     """The generation of the spec that this speaks of."""
     replicas: Replicas | None = None
     """Pods that the Deployment has."""
