@@ -276,7 +276,8 @@ async def test_the_garbage_collector_takes_the_workers_of_a_deleted_queueworker(
     bench.api.delete(f"{bench.queueworkers}/killmail")
 
     collection = deployment_path(bench.namespace).rpartition("/")[0]
-    eventually(lambda: not bench.api.get(collection)["items"], what="the Deployment is collected")
+    # The collector looks for kinds that it does not know yet every 30 s, and the CRD may be that new.
+    eventually(lambda: not bench.api.get(collection)["items"], within=60, what="the Deployment is collected")
 
 
 async def test_a_changed_password_changes_fingerprint_and_pods(bench: Bench) -> None:

@@ -35,6 +35,7 @@ from queueworker_operator.manifests.names import selector
 from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
 
 _PODS_LOOKED_AT: Final = "250"
+_HANDOVERS: Final = 5
 
 
 def _utc_now() -> datetime:
@@ -58,7 +59,7 @@ class KubernetesCluster:
     async def observe(self, resource: Resource) -> WorkersObservation:
         """Read the Deployment, and its pods where some are not ready."""
         try:
-            found = await self._requests.get(_path(resource.key), attempt=f"read the Deployment {resource.key}")
+            found = await self._read(resource.key)
         except NotFoundError:
             return WorkersObservation(selector=selector(resource.key.name))
         memory = resource.status.scaling.memory if resource.status and resource.status.scaling else None
@@ -94,11 +95,10 @@ class KubernetesCluster:
             message = f"the Deployment {resource.key} is not the QueueWorker's to write: it is {observed.ownership}"
             raise ClusterError(message, reason=ConditionReason.NAME_CONFLICT)
         body = self._rendered(resource, secrets)
-        applied = await self._apply(resource.key, body, uid=observed.uid)
-        if await self._hand_over(resource.key, applied):
-            # Only now can fields go that the creator alone had kept.
-            applied = await self._apply(resource.key, body, uid=observed.uid)
-        return _workers(resource, applied)
+        if observed.applied_fields is None:
+            # Adopted, or a creation that was cut short.
+            await self._hand_over(resource.key, await self._read(resource.key))
+        return _workers(resource, await self._apply(resource.key, body, uid=observed.uid))
 
     async def scale(self, resource: Resource, observed: WorkersObservation, *, replicas: int) -> None:
         """Write the replicas through the scale subresource, and only on the Deployment as it was observed."""
@@ -169,11 +169,21 @@ class KubernetesCluster:
             invalid=ConditionReason.SPEC_INVALID,
         )
 
-    async def _hand_over(self, key: Key, found: JsonObject) -> bool:
-        """Take from the Deployment's creator what it owns beside the replicas; return whether there was any."""
-        patch = handover(found)
-        if patch is None:
-            return False
+    async def _hand_over(self, key: Key, found: JsonObject) -> None:
+        """Make what the Deployment was created with what was applied, but for the replicas."""
+        for attempts_left in range(_HANDOVERS, 0, -1):
+            patch = handover(found)
+            if patch is None:
+                return
+            try:
+                return await self._send_handover(key, patch)
+            except ConflictError:
+                if attempts_left == 1:
+                    raise
+            # The controller's first status came in between and moved the entries.
+            found = await self._read(key)
+
+    async def _send_handover(self, key: Key, patch: list[JsonObject]) -> None:
         await self._requests.send(
             "PATCH",
             _path(key),
@@ -183,7 +193,9 @@ class KubernetesCluster:
             content_type=JSON_PATCH,
             invalid=ConditionReason.PENDING,
         )
-        return True
+
+    async def _read(self, key: Key) -> JsonObject:
+        return await self._requests.get(_path(key), attempt=f"read the Deployment {key}")
 
     async def _pod_problem(self, key: Key) -> Problem | None:
         try:

@@ -20,7 +20,8 @@ def refusal(
 ) -> ClusterError:
     """Return the error for an answer of 400 or more; `attempt` says what was tried: "apply the Deployment a/b".
 
-    `invalid` is the reason for an object that the server does not take. The text holds the server's own message.
+    `invalid` is the reason for an object that the server does not take; Pending means that it is to be looked at
+    again. The text holds the server's own message.
     """
     said = one_line(str(body.get("message") or f"HTTP {status}"))
     message = f"cannot {attempt}: {said}"
@@ -39,7 +40,7 @@ def refusal(
         return ClusterError(f"{message}: {remedy}", reason=ConditionReason.CLUSTER_DENIED)
     if status == 429 or (status >= 500 and not said.startswith(_APPLY_REFUSALS)):
         return ClusterUnavailableError(message, retry_after_seconds=_retry_after(headers))
-    return ClusterError(message, reason=invalid)
+    return ConflictError(message) if invalid is ConditionReason.PENDING else ClusterError(message, reason=invalid)
 
 
 def one_line(text: str) -> str:

@@ -31,21 +31,28 @@ def applied_fields(deployment: JsonObject) -> str | None:
 
 
 def handover(deployment: JsonObject) -> list[JsonObject] | None:
-    """Return the JSON patch after which the creator owns the replicas alone, or None where that is so already.
+    """Return the JSON patch after which the creator owns the replicas alone, or None where nothing was created whole.
 
-    A Deployment that was created whole belongs to its creator whole. A field that the operator applies later and then
-    drops would stay for ever, because the creator owns it still.
+    A Deployment that is created belongs to its creator whole, and apply takes away only what the applier itself owned
+    before: a variable that leaves the spec would stay for ever. So what was created becomes what was applied.
     """
     for index, entry in enumerate(_entries(deployment)):
-        if _is_creation(entry) and entry.get("fieldsV1") != _REPLICAS_ONLY:
+        if _is_creation(entry) and entry["fieldsV1"] != _REPLICAS_ONLY:
             path = f"/metadata/managedFields/{index}"
-            # No resourceVersion: the Deployment controller writes the status at this very moment.
+            fields = entry["fieldsV1"]
+            rest = {**fields, "f:spec": {k: v for k, v in fields.get("f:spec", {}).items() if k != "f:replicas"}}
+            # Tests instead of the resourceVersion: the Deployment controller writes the status at this very moment.
             return [
                 {"op": "test", "path": f"{path}/manager", "value": REPLICAS_MANAGER},
                 {"op": "test", "path": f"{path}/operation", "value": "Update"},
-                {"op": "replace", "path": f"{path}/fieldsV1", "value": _REPLICAS_ONLY},
+                {"op": "replace", "path": path, "value": _as_applied(entry, rest)},
+                {"op": "add", "path": "/metadata/managedFields/-", "value": {**entry, "fieldsV1": _REPLICAS_ONLY}},
             ]
     return None
+
+
+def _as_applied(entry: JsonObject, fields: JsonObject) -> JsonObject:
+    return {**entry, "manager": TEMPLATE_MANAGER, "operation": "Apply", "fieldsV1": fields}
 
 
 def _entries(deployment: JsonObject) -> list[JsonObject]:
