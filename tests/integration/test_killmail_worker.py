@@ -1,0 +1,126 @@
+"""The killmail queue in a worker process: real Valkey, real PostgreSQL, killed in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killmail_documents import CASES, item, payload
+from postgres import database, engine, postgres_server
+from sqlalchemy import func, select
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from queueworker import Job, Queue
+from queueworker.connection import connect
+from queueworker.settings import ConnectionSettings
+from queueworker.snapshot import QueueSnapshot
+from queueworker_processors.killboard.tables import killmail_items, killmails
+
+__all__ = ["database", "engine", "postgres_server"]
+
+COMMAND = "import sys; from queueworker.cli.app import main; sys.argv[1:] = ['work', 'killmail']; sys.exit(main())"
+
+
+@pytest.fixture
+def environment(redis_settings: ConnectionSettings, database: URL) -> dict[str, str]:
+    return {
+        **os.environ,
+        **redis_settings.to_environment(),
+        "DATABASE_URL": database.render_as_string(hide_password=False),
+        "QUEUEWORKER_QUEUES": json.dumps([{"name": "killmail", "concurrency": 8}]),
+        "QUEUEWORKER_LOCK_MILLISECONDS": "1000",
+        "QUEUEWORKER_STALLED_INTERVAL_MILLISECONDS": "300",
+        "QUEUEWORKER_PROCESSORS": "queueworker_processors.killboard.killmail",
+    }
+
+
+@contextmanager
+def worker(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        process = subprocess.Popen([sys.executable, "-c", COMMAND], env=environment, stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(timeout=30)
+
+
+async def until(queue: Queue, enough: Callable[[QueueSnapshot], bool], log: Path) -> QueueSnapshot:
+    """Return the first snapshot that is enough."""
+    deadline = time.monotonic() + 40
+    while not enough(stats := await queue.stats()):
+        assert time.monotonic() < deadline, f"{stats}\n{await asyncio.to_thread(log.read_text)}"
+        await asyncio.sleep(0.01)
+    return stats
+
+
+async def fields(settings: ConnectionSettings, queue: Queue, job_id: str, name: str) -> Any:
+    client = connect(settings)
+    try:
+        return await client.hget(queue.keys.job(job_id), name)
+    finally:
+        await client.aclose()
+
+
+async def test_jobs_are_stored_and_wrong_ones_fail_at_once_with_their_fields(
+    redis_settings: ConnectionSettings, environment: dict[str, str], engine: AsyncEngine, tmp_path: Path
+) -> None:
+    good = [Job.create("killmail", case.payload, job_id=f"killmail-{case.killmail_id}") for case in CASES]
+    shapeless = payload(7) | {"esi": {"killmail_id": 7}}
+    bad = Job.create("killmail", shapeless, job_id="bad", attempts=5)
+    bare = Job.create("killmail", {"killmailId": 8, "hash": "0" * 40}, job_id="bare", attempts=5)
+
+    async with Queue("killmail", redis_settings) as queue:
+        await queue.enqueue_many([*good, bad, bare])
+        with worker(environment, tmp_path / "log"):
+            stats = await until(queue, lambda one: one.completed + one.failed == 7, tmp_path / "log")
+        bad_reason = await fields(redis_settings, queue, "bad", "failedReason")
+        bare_reason = await fields(redis_settings, queue, "bare", "failedReason")
+        result = json.loads(await fields(redis_settings, queue, good[0].id, "returnvalue"))
+        attempts = await fields(redis_settings, queue, "bad", "ats")
+
+    assert (stats.completed, stats.failed, attempts) == (5, 2, "1")
+    assert "esi.victim: Field required" in bad_reason
+    assert "esi.killmail_time: Field required" in bad_reason
+    assert bare_reason == "the job carries no ESI document (esi)"
+    assert result == {"outcome": "stored", "killmailId": 134762446, "totalValue": 10000, "attackers": 1, "items": 0}
+    async with engine.connect() as connection:
+        assert await connection.scalar(select(func.count()).select_from(killmails)) == 5
+
+
+async def test_a_worker_killed_in_the_middle_leaves_no_half_of_a_killmail(
+    redis_settings: ConnectionSettings, environment: dict[str, str], engine: AsyncEngine, tmp_path: Path
+) -> None:
+    count, held = 300, 40
+    victim = {"ship_type_id": 587, "damage_taken": 1, "items": [item(34, quantity_dropped=1)] * held}
+    jobs = [
+        Job.create("killmail", payload(n, victim=victim), job_id=f"k{n}", remove_on_complete=False)
+        for n in range(1, count + 1)
+    ]
+
+    async with Queue("killmail", redis_settings) as queue:
+        await queue.enqueue_many(jobs)
+        with worker(environment, tmp_path / "log"):
+            await until(queue, lambda one: one.completed >= count // 10, tmp_path / "log")
+        left = await queue.stats()
+        with worker(environment, tmp_path / "log"):
+            stats = await until(queue, lambda one: one.completed + one.failed == count, tmp_path / "log")
+
+    assert left.completed < count, "the first worker was killed too late to show anything"
+    assert (stats.completed, stats.failed) == (count, 0)
+    async with engine.connect() as connection:
+        held_by = await connection.execute(
+            select(func.count(killmail_items.c.item_index)).group_by(killmail_items.c.killmail_id)
+        )
+        assert [rows for (rows,) in held_by] == [held] * count
+        assert await connection.scalar(select(func.count()).select_from(killmails)) == count
