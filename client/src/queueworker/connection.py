@@ -25,6 +25,7 @@ from queueworker.settings import ClusterSettings, ConnectionSettings, SentinelSe
 # Above the longest block that a worker asks for, and never None: a silent peer must end somewhere.
 SOCKET_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 5
+HANDSHAKE_TIMEOUT_SECONDS = 4
 HEALTH_CHECK_SECONDS = 30
 MAX_CONNECTIONS = 100
 RETRIES = 3
@@ -41,6 +42,7 @@ def connect(
     name: str | None = None,
     retries: int = RETRIES,
     max_connections: int = MAX_CONNECTIONS,
+    handshake_seconds: float = HANDSHAKE_TIMEOUT_SECONDS,
 ) -> Client:
     """Return a client with a pool of its own; it connects with the first command. Close it with `aclose()`.
 
@@ -57,12 +59,16 @@ def connect(
         "health_check_interval": HEALTH_CHECK_SECONDS,
         "max_connections": max_connections,
         "retry": _retry(retries),
+        # RESP3 brings nothing here but one more round trip (HELLO) and notifications that nobody reads.
+        "protocol": 2,
         # The library's self-introduction (CLIENT SETINFO) fills the log of a server whose ACL denies it.
         "driver_info": None,
         "username": settings.username,
         "password": settings.password.get_secret_value() if settings.password else None,
     }
-    tls = _Tls(tls_context(settings.tls), settings.tls.server_name) if settings.tls is not None else None
+    tls = None
+    if settings.tls is not None:
+        tls = _Tls(tls_context(settings.tls), settings.tls.server_name, handshake_seconds)
     if settings.cluster is not None:
         return _cluster(settings.cluster, options, tls=tls, name=name)
     options["db"] = settings.db
@@ -107,11 +113,12 @@ def _retry(retries: int) -> Retry:
 
 def _introduction(name: str | None) -> Callable[[Connection], Awaitable[None]]:
     async def introduce(connection: Connection) -> None:
-        await connection.on_connect()
+        # A health check in here would connect again, and so on without end where the server refuses.
+        await connection.on_connect_check_health(check_health=False)
         if name is None:
             return
         # redis-py's own client_name makes a denied CLIENT SETNAME an error, though the name only serves the reader.
-        await connection.send_command("CLIENT", "SETNAME", name)
+        await connection.send_command("CLIENT", "SETNAME", name, check_health=False)
         try:
             await connection.read_response()
         except ResponseError:
@@ -124,13 +131,14 @@ def _introduction(name: str | None) -> Callable[[Connection], Awaitable[None]]:
 class _Tls:
     context: ssl.SSLContext
     server_name: str | None
+    handshake_seconds: float
 
 
 def _class_of(base: type[Connection], tls: _Tls | None) -> type[Connection]:
     """Return a connection class that speaks TLS by our own context and checks the server against the name wanted."""
     if tls is None:
         return base
-    extra: dict[str, Any] = {"ssl": tls.context}
+    extra: dict[str, Any] = {"ssl": tls.context, "ssl_handshake_timeout": tls.handshake_seconds}
     if tls.server_name is not None:
         extra["server_hostname"] = tls.server_name
 

