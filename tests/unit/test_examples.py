@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
+from examples.demo.manifests import NAMES, queueworkers
 
-from queueworker_operator.api.v1alpha1 import GROUP, KIND, VERSION
-from queueworker_operator.manifests.overlay import overlay
-from queueworker_operator.resource import read_spec, unknown_fields
+from queueworker.settings import ConnectionSettings
+from queueworker_operator.api.v1alpha1 import GROUP, KIND, VERSION, QueueWorkerSpec, parse_spec
+from queueworker_operator.resource import unknown_fields
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
@@ -18,6 +19,12 @@ def documents(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
+def checked(document: dict[str, Any]) -> QueueWorkerSpec:
+    spec = parse_spec(document["spec"], name=document["metadata"]["name"])
+    assert unknown_fields(document, spec) == []
+    return spec
+
+
 def test_there_are_examples() -> None:
     assert len(FILES) >= 10
 
@@ -25,12 +32,8 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_an_example_is_valid_and_has_no_field_that_does_not_exist(path: Path) -> None:
     for document in documents(path):
-        spec, errors = read_spec(document)
-
+        checked(document)
         assert (document["apiVersion"], document["kind"]) == (f"{GROUP}/{VERSION}", KIND)
-        assert errors == []
-        assert spec is not None
-        assert unknown_fields(document, spec) == []
 
 
 def test_examples_have_names_of_their_own() -> None:
@@ -45,14 +48,10 @@ def test_the_page_of_the_examples_names_each_of_them() -> None:
     assert [path.name for path in FILES if f"({path.name})" not in page] == []
 
 
-@pytest.mark.parametrize("name", ["killmail", "killmail-backfill"])
-def test_an_example_stays_valid_with_the_demo_laid_over(name: str) -> None:
-    patch = yaml.safe_load((EXAMPLES / "demo" / "overlay.yaml").read_text())
-    document = documents(EXAMPLES / f"{name}.yaml")[0]
-    laid = overlay(overlay(document, patch["all"]), patch["each"][name])
+def test_the_demo_runs_examples_that_stay_valid_with_its_windows_laid_over() -> None:
+    laid = queueworkers(ConnectionSettings(host="127.0.0.1", port=7000))
 
-    spec, errors = read_spec(laid)
-
-    assert errors == []
-    assert spec is not None
-    assert unknown_fields(laid, spec) == []
+    for document in laid:
+        spec = checked(document)
+        assert (spec.redis.port, spec.redis.auth) == (7000, None)
+    assert [document["metadata"]["name"] for document in laid] == list(NAMES)
