@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import crdcorpus
 import pytest
+import yaml
 
 from controlplane import Api, ApiError
 from queueworker_operator.api.crd import crd as definition
 
+ROOT = Path(__file__).parents[2]
 SPEC_SCHEMA = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
 
@@ -41,6 +44,20 @@ def test_good_manifest_is_read_back_with_the_declared_defaults_alone(
     assert stored["spec"] == crdcorpus.with_defaults(manifest["spec"], SPEC_SCHEMA)
 
 
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "README.md"], ids=lambda p: p.name
+)
+def test_what_we_tell_people_to_apply_is_taken(api: Api, crd: str, path: Path) -> None:
+    text = path.read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL) if path.suffix == ".md" else [text]
+    documents = [document for block in blocks for document in yaml.safe_load_all(block)]
+    manifests = [document for document in documents if document["kind"] == "QueueWorker"]
+    assert manifests
+    for manifest in manifests:
+        manifest["metadata"].pop("namespace", None)
+        api.create(f"{crd}/namespaces/default/queueworkers?dryRun=All&fieldValidation=Strict", manifest)
+
+
 def test_null_stands_for_left_out(api: Api, crd: str, namespace: str) -> None:
     manifest = crdcorpus.good("autoscaled")
     manifest["spec"] |= {"prefix": None, "replicas": None}
@@ -61,6 +78,19 @@ def test_prefix_is_immutable(api: Api, crd: str, namespace: str) -> None:
         ):
             api.patch(f"{collection}/queue-names", {"spec": {"prefix": prefix}})
     assert api.patch(f"{collection}/queue-names", {"spec": {"replicas": 2}})["spec"]["prefix"] == "app:eu:bull"
+
+
+def test_the_way_from_a_fixed_number_to_autoscaling_and_back(api: Api, crd: str, namespace: str) -> None:
+    collection = f"{crd}/namespaces/{namespace}/queueworkers"
+    api.create(collection, crdcorpus.good("fixed"))
+    with pytest.raises(ApiError, match="set replicas to null"):
+        api.patch(f"{collection}/fixed", {"spec": {"autoscaling": {"maxReplicas": 5}}})
+    spec = api.patch(f"{collection}/fixed", {"spec": {"replicas": None, "autoscaling": {"maxReplicas": 5}}})["spec"]
+    assert "replicas" not in spec
+    assert spec["autoscaling"]["behavior"] == {"scaleDown": {"stabilizationWindowSeconds": 120}}
+    spec = api.patch(f"{collection}/fixed", {"spec": {"replicas": 2, "autoscaling": None}})["spec"]
+    assert spec["replicas"] == 2
+    assert "autoscaling" not in spec
 
 
 def test_appliers_own_queues_and_variables_item_by_item(api: Api, crd: str, namespace: str) -> None:

@@ -1,9 +1,11 @@
 """The generated CRD: its bytes, and what holds for every field of it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import crdcorpus
 import kubernetes_validate
 import pytest
 import typer
@@ -133,6 +135,22 @@ def test_every_rule_names_a_remedy_in_a_constant_text():
         assert len(rule["message"]) > 40, rule
         # Concatenating string(...) exceeds the server's cost budget.
         assert "string(" not in rule.get("messageExpression", "")
+
+
+def texts(rule: dict[str, str]) -> list[str]:
+    """Return what the rule can say, up to the first value."""
+    quoted = [
+        text.replace("\\'", "'") for text in re.findall(r"'((?:[^'\\]|\\.)*)'", rule.get("messageExpression", ""))
+    ]
+    return [text.partition(" (%")[0] for text in quoted or [rule["message"]]]
+
+
+def test_every_text_of_a_rule_is_seen_in_the_corpus():
+    expected = "\n".join(line for path in crdcorpus.BAD for line in crdcorpus.expectations(path))
+    rules = [r for s in [SCHEMA, *FIELDS.values()] for r in s.get("x-kubernetes-validations", [])]
+    unseen = {text for rule in rules for text in texts(rule) if text[:24] not in expected}
+    # It takes an update: test_prefix_is_immutable.
+    assert {text[:19] for text in unseen} == {"prefix is immutable"}
 
 
 def test_command_prints_the_crd():

@@ -99,7 +99,8 @@ class QueueWorkerSpec(ApiModel):
             rule="has(self.replicas) != has(self.autoscaling)",
             message=(
                 "replicas and autoscaling exclude each other: to change the limits set autoscaling.minReplicas or "
-                "autoscaling.maxReplicas, to scale by hand remove autoscaling first"
+                "autoscaling.maxReplicas, to scale by hand remove autoscaling, to scale on the backlog set replicas "
+                "to null"
             ),
             otherwise=(
                 "has(self.replicas)",
