@@ -1,0 +1,56 @@
+"""Ready, Reconciling and Stalled, in the meaning of kstatus: they speak of the spec and the rollout, not of Redis."""
+
+from queueworker_operator.api.reasons import ConditionReason as Reason
+from queueworker_operator.api.reasons import ConditionType
+from queueworker_operator.conditions.finding import Finding, no, unknown, yes
+from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
+
+_FOREIGN = Problem(
+    reason=Reason.NAME_CONFLICT,
+    message=(
+        "a Deployment of this name is there and not ours: delete it, or create the QueueWorker under another name"
+    ),
+)
+_TERMINATING = Problem(reason=Reason.PENDING, message="a Deployment of an earlier QueueWorker of this name is going")
+_ROLLING_OUT = Problem(reason=Reason.ROLLING_OUT, message="the rollout of the workers is not done")
+_NOT_APPLIED = Problem(reason=Reason.PENDING, message="the template of the workers is not applied yet")
+_IN_PROGRESS = frozenset({Reason.PENDING, Reason.ROLLING_OUT})
+
+
+def progress(
+    workers: WorkersObservation | None, *, problem: Problem | None, applied: bool
+) -> dict[ConditionType, Finding]:
+    """Return the three findings; `problem` is what stands against the spec or its application."""
+    if workers is None and problem is None:
+        return _named(
+            unknown(Reason.PENDING, "not looked at yet"),
+            reconciling=yes(Reason.PENDING, "not looked at yet"),
+            stalled=None,
+        )
+    obstacle = problem or _obstacle(workers or WorkersObservation(), applied=applied)
+    if obstacle is None:
+        done = "the spec is accepted, the template applied, the rollout done"
+        return _named(yes(Reason.ROLLED_OUT, done), reconciling=None, stalled=None)
+    ready, now = Finding.of(obstacle, status="False"), Finding.of(obstacle, status="True")
+    if obstacle.reason in _IN_PROGRESS:
+        return _named(ready, reconciling=now, stalled=None)
+    return _named(ready, reconciling=None, stalled=now)
+
+
+def _obstacle(workers: WorkersObservation, *, applied: bool) -> Problem | None:
+    owner = {Ownership.FOREIGN: _FOREIGN, Ownership.TERMINATING: _TERMINATING}.get(workers.ownership)
+    if owner is not None:
+        return owner
+    if workers.ownership is not Ownership.OURS or not applied:
+        return _NOT_APPLIED
+    if workers.rollout_problem is not None:
+        return workers.rollout_problem
+    return None if workers.rollout_complete else _ROLLING_OUT
+
+
+def _named(ready: Finding, *, reconciling: Finding | None, stalled: Finding | None) -> dict[ConditionType, Finding]:
+    return {
+        ConditionType.READY: ready,
+        ConditionType.RECONCILING: reconciling or no(Reason.SPEC_ACCEPTED, "nothing is under way"),
+        ConditionType.STALLED: stalled or no(Reason.SPEC_ACCEPTED, "nothing stands in the way"),
+    }
