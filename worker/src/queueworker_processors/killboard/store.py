@@ -14,6 +14,10 @@ from queueworker_processors.killboard.parties import Parties
 from queueworker_processors.killboard.tables import killmail_attackers, killmail_items, killmails
 from queueworker_processors.killboard.valuation import FlatItem, Valuation
 
+_INSERT_OR_NOT = (
+    insert_or_not(killmails).on_conflict_do_nothing(index_elements=["killmail_id"]).returning(killmails.c.killmail_id)
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -51,8 +55,7 @@ async def insert_record(connection: AsyncConnection, record: Record) -> bool:
 
     Waits for another transaction that is inserting the same killmail.
     """
-    statement = insert_or_not(killmails).values(_row(record)).on_conflict_do_nothing(index_elements=["killmail_id"])
-    if await connection.scalar(statement.returning(killmails.c.killmail_id)) is None:
+    if await connection.scalar(_INSERT_OR_NOT, _row(record)) is None:
         return False
     killmail_id = record.killmail.killmail_id
     attackers = [_attacker_row(killmail_id, index, one) for index, one in enumerate(record.killmail.attackers)]
