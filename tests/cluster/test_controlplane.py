@@ -17,6 +17,7 @@ from controlplane import Api, ApiError, ClusterError, ControlPlane, read_own_kub
 from controlplane.component import Component
 from controlplane.kubeconfig import CONTEXT, Access, write_kubeconfig
 from controlplane.plane import issuer
+from controlplane.scratch import sweep
 
 
 def test_every_listener_is_on_loopback(control_plane: ControlPlane) -> None:
@@ -138,7 +139,10 @@ def test_nothing_outlives_its_owner(control_plane: ControlPlane) -> None:
     _, alive = psutil.wait_procs(processes, timeout=10)
     assert len(processes) == 4
     assert alive == []
-    subprocess.run(["rm", "-r", directory], check=True)
+    assert Path(directory).exists()
+    sweep("queueworker-cluster-")
+    assert not Path(directory).exists()
+    assert control_plane.directory.exists()
 
 
 def test_stop_ends_everything_and_a_component_can_be_frozen_and_restarted(control_plane: ControlPlane) -> None:

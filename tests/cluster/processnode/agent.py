@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from processnode.addresses import Addresses
+from processnode.addresses import Addresses, AddressesExhaustedError
 from processnode.client import Object, RequestError
 from processnode.pod import Node, Pod
 from processnode.status import timestamp
@@ -78,6 +78,8 @@ class Agent:
         if any(c["type"] == "Ready" and c["status"] != "True" for c in node["status"].get("conditions", [])):
             # The node controller gave this node up while it was paused or cut off.
             await self._register()
+            for pod in self._pods.values():
+                pod.resend()
 
     async def _follow(self) -> None:
         while True:
@@ -104,7 +106,12 @@ class Agent:
         if known := self._pods.get(uid):
             known.update(pod)
         elif pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
-            self._pods[uid] = new = Pod(pod, ip=self._addresses.take(), node=self._node)
+            try:
+                address = self._addresses.take()
+            except AddressesExhaustedError as error:
+                logger.error("pod %s stays Pending: %s", pod["metadata"]["name"], error)
+                return
+            self._pods[uid] = new = Pod(pod, ip=address, node=self._node)
             self._tasks[uid] = asyncio.create_task(self._run(uid, new))
 
     async def _run(self, uid: str, pod: Pod) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from processnode import status
 from processnode.client import Client, Object, RequestError
@@ -70,6 +71,11 @@ class Pod:
         if "deletionTimestamp" in pod["metadata"]:
             self._end_within(float(pod["metadata"].get("deletionGracePeriodSeconds", 30)))
 
+    def resend(self) -> None:
+        """Write the status again: the node controller changes it when it gives a node up."""
+        self._sent = {}
+        self._dirty.set()
+
     def vanished(self) -> None:
         """The object is gone from the API server: end the processes, report nothing more."""
         self._gone = True
@@ -79,8 +85,8 @@ class Pod:
         """Run the pod; return when its processes have ended and its object is gone."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self.update(self._pod)
-        reporting = asyncio.create_task(self._report())
-        living = asyncio.create_task(self._live())
+        reporting = asyncio.create_task(self._logged(self._report()))
+        living = asyncio.create_task(self._logged(self._live()))
         try:
             await self._terminating.wait()
             await self._stop(living)
@@ -107,6 +113,13 @@ class Pod:
     def _end_within(self, seconds: float) -> None:
         self._deadline = min(self._deadline, asyncio.get_running_loop().time() + seconds)
         self._terminating.set()
+
+    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            logger.exception("%s: a defect of the process node", self._path)
+            raise
 
     async def _live(self) -> None:
         self._dirty.set()

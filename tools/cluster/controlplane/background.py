@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +73,8 @@ def up(home: Home) -> None:
     build()
     supervisor = None
     if home.supervisor() is None:
-        remove_remains(home)
+        # A supervisor that was killed leaves them; they must not pass for the new one's.
+        remove_links(home)
         command = [sys.executable, "-m", "controlplane", "serve"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
         with home.log.open("wb") as log:
@@ -123,14 +123,6 @@ def serve(home: Home) -> None:
             finally:
                 remove_links(home)
                 lock.truncate(0)
-
-
-def remove_remains(home: Home) -> None:
-    """Remove what a supervisor left that was killed: its links and the directory that they point into."""
-    directory = home.kubeconfig.resolve().parent
-    remove_links(home)
-    if directory != home.directory.resolve():
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def remove_links(home: Home) -> None:

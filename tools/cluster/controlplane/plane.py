@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +16,7 @@ from controlplane.api import Api, ApiError, Object
 from controlplane.component import Component, free_port
 from controlplane.errors import ClusterError
 from controlplane.kubeconfig import Access, write_kubeconfig
+from controlplane.scratch import Scratch
 
 READY_SECONDS = 60.0
 _STARTS = 3
@@ -31,9 +30,10 @@ class ControlPlane:
     stopped, started, paused and resumed. Leaving the `with` block ends them and removes the directory.
     """
 
-    def __init__(self, binary: Path, directory: Path) -> None:
+    def __init__(self, binary: Path) -> None:
         self.binary = binary
-        self.directory = directory
+        self._scratch = Scratch("queueworker-cluster-")
+        self.directory = directory = self._scratch.path
         self.ports = commands.Ports(etcd=free_port(), etcd_peer=free_port(), apiserver=free_port())
         self.kubeconfig = directory / commands.KUBECONFIG
         self.access = Access(
@@ -55,7 +55,7 @@ class ControlPlane:
     def start(cls, binary: Path) -> Self:
         """Start a control plane in a new scratch directory and return it ready; again if a port was snatched."""
         for attempt in range(1, _STARTS + 1):
-            plane = cls(binary, Path(tempfile.mkdtemp(prefix="queueworker-cluster-")))
+            plane = cls(binary)
             try:
                 plane._start()
             except BaseException as error:
@@ -146,7 +146,7 @@ class ControlPlane:
         """End the components and remove their directory. Nothing needs a graceful end: the data goes with it."""
         for component in reversed(self.components.values()):
             component.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._scratch.remove()
 
     def wait_ready(self, *, timeout: float = READY_SECONDS) -> None:
         """Wait until the API server is ready and the controller manager has done its first work."""
