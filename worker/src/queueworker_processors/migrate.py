@@ -7,7 +7,6 @@ migrations run in one transaction, so that a failed one leaves the tables as the
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 
@@ -26,8 +25,6 @@ from queueworker_processors import storage
 
 # Any number will do, as long as nobody else takes it: the first bytes of "queueworker", read as one.
 _LOCK = int.from_bytes(b"queuewor")
-# It tells of its plugins and dialects, once per process, in the log of every worker.
-logging.getLogger("alembic").setLevel(logging.WARNING)
 _UNREACHABLE = (OSError, TimeoutError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 

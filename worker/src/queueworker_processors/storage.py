@@ -7,6 +7,7 @@ serves), `DATABASE_MIGRATE=true` (bring the tables up to date when the worker st
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,9 @@ _DEFAULT_SLOTS = 10
 _CONNECT_TIMEOUT_SECONDS = 10
 _STATEMENT_TIMEOUT_SECONDS = 60
 _MOST_CONNECTIONS = 100
+
+# Alembic tells of its plugins when it is imported, and that once in the log of every worker.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 metadata = MetaData(
     naming_convention={
