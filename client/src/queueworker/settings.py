@@ -15,6 +15,11 @@ from queueworker.errors import SettingsError
 REDIS_PREFIX = "QUEUEWORKER_REDIS_"
 FALLBACK_PREFIX = "REDIS_"
 TLS_DIRECTORY = "/etc/queueworker/tls"
+_NAMES = (
+    *("HOST", "PORT", "DB", "USERNAME", "PASSWORD"),
+    *("SENTINEL_MASTER", "SENTINEL_NODES", "SENTINEL_USERNAME", "SENTINEL_PASSWORD", "CLUSTER_NODES"),
+    *("TLS", "TLS_CA_FILE", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_SERVER_NAME", "TLS_INSECURE"),
+)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -32,10 +37,10 @@ class Node(_Model):
     @classmethod
     def parse(cls, text: str, *, default_port: int) -> Self:
         """Read `host:port`, `host` or `[ipv6]:port`; raises ValueError."""
-        host, _, port = text.rpartition(":") if not text.endswith("]") and ":" in text else (text, "", "")
-        if not host:
-            host, port = text, ""
-        return cls(host=host.strip("[]"), port=int(port) if port else default_port)
+        host, port = _host_and_port(text)
+        if not host or port == "" or not (port or "0").isdecimal():
+            raise ValueError(f"{text!r} is no address: write host, host:port or [ipv6]:port")
+        return cls(host=host, port=int(port) if port is not None else default_port)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -86,6 +91,8 @@ class ConnectionSettings(_Model):
             raise ValueError(
                 f"exactly one of host, sentinel and cluster is needed, not {' and '.join(named) or 'none'}"
             )
+        if self.cluster is not None and self.db:
+            raise ValueError("a Cluster has one database only: db must be 0")
         return self
 
     @property
@@ -103,8 +110,8 @@ class ConnectionSettings(_Model):
 
         Raises SettingsError naming the variable.
         """
-        prefix = REDIS_PREFIX if any(name.startswith(REDIS_PREFIX) for name in environment) else FALLBACK_PREFIX
-        values = {k.removeprefix(prefix): v for k, v in environment.items() if k.startswith(prefix) and v != ""}
+        prefix = prefix_in(environment)
+        values = _values_of(environment, prefix)
         try:
             return cls.model_validate(_fields_of(values))
         except ValidationError as error:
@@ -145,6 +152,17 @@ class ConnectionSettings(_Model):
         return {prefix + name: value for name, value in values.items() if value is not None}
 
 
+def prefix_in(environment: Mapping[str, str]) -> str:
+    """Return the prefix of the variables that `from_environment` reads: ours if one of ours is set, else `REDIS_`."""
+    return REDIS_PREFIX if _values_of(environment, REDIS_PREFIX) else FALLBACK_PREFIX
+
+
+def _values_of(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
+    # Kubernetes gives every pod REDIS_PORT=tcp://10.0.0.1:6379 and more beside a Service named redis.
+    named = {name: environment.get(prefix + name, "") for name in _NAMES}
+    return {name: value for name, value in named.items() if value and not value.startswith("tcp://")}
+
+
 def _fields_of(values: Mapping[str, str]) -> dict[str, object]:
     fields: dict[str, object] = {
         "db": values.get("DB", 0),
@@ -155,28 +173,58 @@ def _fields_of(values: Mapping[str, str]) -> dict[str, object]:
     if "SENTINEL_MASTER" in values or "SENTINEL_NODES" in values:
         fields["sentinel"] = {
             "master_name": values.get("SENTINEL_MASTER", ""),
-            "nodes": _nodes_of(values.get("SENTINEL_NODES", ""), default_port=26379),
+            "nodes": _nodes_of(values, "SENTINEL_NODES", default_port=26379),
             "username": values.get("SENTINEL_USERNAME"),
             "password": values.get("SENTINEL_PASSWORD"),
         }
     elif "CLUSTER_NODES" in values:
-        fields["cluster"] = {"nodes": _nodes_of(values["CLUSTER_NODES"], default_port=6379)}
+        fields["cluster"] = {"nodes": _nodes_of(values, "CLUSTER_NODES", default_port=6379)}
     else:
         fields |= {"host": values.get("HOST", "localhost"), "port": values.get("PORT", 6379)}
     return fields
 
 
 def _tls_of(values: Mapping[str, str]) -> dict[str, object] | None:
-    if values.get("TLS", "false").lower() not in {"true", "1"}:
+    if not _flag(values, "TLS"):
+        unused = [name for name in values if name.startswith("TLS_")]
+        if unused and "TLS" not in values:
+            # Whoever names a CA wants TLS: going on in clear text must be said, not guessed.
+            raise ValueError(f"{unused[0]} is set, but TLS is not: set TLS to true or false")
         return None
     return {
         "ca_file": values.get("TLS_CA_FILE"),
         "certificate_file": values.get("TLS_CERT_FILE"),
         "key_file": values.get("TLS_KEY_FILE"),
         "server_name": values.get("TLS_SERVER_NAME"),
-        "insecure_skip_verify": values.get("TLS_INSECURE", "false").lower() in {"true", "1"},
+        "insecure_skip_verify": _flag(values, "TLS_INSECURE"),
     }
 
 
-def _nodes_of(text: str, *, default_port: int) -> tuple[Node, ...]:
-    return tuple(Node.parse(part.strip(), default_port=default_port) for part in text.split(",") if part.strip())
+def _flag(values: Mapping[str, str], name: str) -> bool:
+    text = values.get(name, "false").lower()
+    if text not in {"true", "1", "false", "0"}:
+        raise ValueError(f"{name} must be true or false")
+    return text in {"true", "1"}
+
+
+def _nodes_of(values: Mapping[str, str], name: str, *, default_port: int) -> tuple[Node, ...]:
+    try:
+        parts = values.get(name, "").split(",")
+        return tuple(Node.parse(part.strip(), default_port=default_port) for part in parts if part.strip())
+    except ValidationError as error:
+        raise ValueError(f"{name}: {error.errors(include_input=False, include_url=False)[0]['msg']}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _host_and_port(text: str) -> tuple[str, str | None]:
+    """Split an address; the port is None where none is named."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            return "", None
+        return host, rest[1:] if rest else None
+    if text.count(":") == 1:
+        host, _, port = text.partition(":")
+        return host, port
+    return text, None

@@ -82,14 +82,20 @@ def exit_code(error: QueueWorkerError) -> int:
     return USAGE if isinstance(error, SettingsError) else FAILED
 
 
-def _options(
-    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from queueworker import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+    ),
+) -> None:
+    """Take the options of the program itself; --version has ended it by now."""
 
 
 def _usage_error(error: Exception) -> int:

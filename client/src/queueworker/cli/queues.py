@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +42,8 @@ def stats(
     rate_limit_duration_ms, rate_limited_for_ms, added_count, completed_count, failed_count, now_ms. null means that
     Redis does not hold it. A queue that could not be read has queue, prefix, error and reason only.
     """
+    import asyncio
+
     settings = connection(redis_host, redis_port)
     outcomes = asyncio.run(_read(settings, prefix, queues))
     if output_format is output.Format.JSON:
@@ -68,9 +69,9 @@ def connection(redis_host: str | None, redis_port: int | None) -> ConnectionSett
 
 def with_address(environment: dict[str, str], host: str | None, port: int | None) -> dict[str, str]:
     """Return the environment with another standalone address; user, password, database and TLS stay."""
-    from queueworker.settings import FALLBACK_PREFIX, REDIS_PREFIX
+    from queueworker.settings import prefix_in
 
-    prefix = REDIS_PREFIX if any(name.startswith(REDIS_PREFIX) for name in environment) else FALLBACK_PREFIX
+    prefix = prefix_in(environment)
     topology = ("SENTINEL_MASTER", "SENTINEL_NODES", "CLUSTER_NODES")
     changed = {name: value for name, value in environment.items() if name.removeprefix(prefix) not in topology}
     if host is not None:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+import typer
+
+from queueworker.cli import app, output
+from queueworker.cli.queues import with_address
+from queueworker.errors import InvalidJobError, QueueWorkerError, RedisReadError, RedisWriteError, SettingsError
+
+
+def boom(_: typer.Typer) -> None:
+    raise RuntimeError("no\nluck")
+
+
+def entry(value: str) -> EntryPoint:
+    return EntryPoint(name=value, value=value, group=app.GROUP)
+
+
+def test_a_broken_plugin_costs_one_line_and_its_own_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    built = app.build([entry("no.such:register"), entry(f"{__name__}:boom"), entry("queueworker.cli.queues:register")])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("warning: the commands of ") for line in lines)
+    assert [command.name for command in built.registered_commands] == ["stats"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RedisReadError("x"), 4),
+        (RedisWriteError("x"), 4),
+        (SettingsError("x"), 2),
+        (InvalidJobError("x"), 1),
+        (QueueWorkerError("x"), 1),
+    ],
+)
+def test_exit_codes(error: QueueWorkerError, code: int) -> None:
+    assert app.exit_code(error) == code
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/usr/bin/queueworker", "queueworker"),
+        ("/usr/bin/kubectl-queueworker", "kubectl queueworker"),
+        ("__main__.py", "queueworker"),
+    ],
+)
+def test_the_program_is_named_as_it_was_called(path: str, name: str) -> None:
+    assert app.program_name(path) == name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, None), (0, "0ms"), (0.85, "850ms"), (12, "12s"), (600, "10m"), (7200, "2h"), (172_800, "2d")],
+)
+def test_durations(seconds: float | None, text: str | None) -> None:
+    assert output.duration(seconds) == text
+
+
+def test_a_table_aligns_numbers_right_and_texts_left(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(("NAME", "N"), [("a", 5), ("long-name", 1234), ("none", None)])
+    assert capsys.readouterr().out == "NAME          N\na             5\nlong-name  1234\nnone          -\n"
+
+
+def test_a_message_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    output.message("one\n  two")
+    assert capsys.readouterr() == ("", "one two\n")
+
+
+def test_an_address_option_replaces_the_topology_and_keeps_the_rest() -> None:
+    environment = {"QUEUEWORKER_REDIS_SENTINEL_MASTER": "m", "QUEUEWORKER_REDIS_PASSWORD": "p", "REDIS_HOST": "other"}
+    assert with_address(environment, "a", 7) == {
+        "QUEUEWORKER_REDIS_PASSWORD": "p",
+        "QUEUEWORKER_REDIS_HOST": "a",
+        "QUEUEWORKER_REDIS_PORT": "7",
+        "REDIS_HOST": "other",
+    }
+    assert with_address({}, None, 7) == {"REDIS_PORT": "7"}

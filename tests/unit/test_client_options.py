@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import string
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queueworker.errors import InvalidJobError
+from queueworker.jobs import Job
+from queueworker.keys import MAX_PRIORITY, QueueKeys
+from queueworker.options import MAX_DUE_MS, JobOptions, Priority, usable_job_id, usable_queue_name
+
+KEYS = QueueKeys("bull", "q")
+
+
+@pytest.mark.parametrize(
+    ("given_id", "stored"),
+    [
+        ("character:90000001", "character-90000001"),
+        ("fleet-arrival-7", "fleet-arrival-7"),
+        ("a:b:c", "a:b:c"),
+        ("-", "-"),
+        ("007", "007"),
+        ("1e3", "1e3"),
+        ("waiting", "waiting"),
+    ],
+)
+def test_ids_are_stored_as_node_can_read_them(given_id: str, stored: str) -> None:
+    assert usable_job_id(given_id) == stored
+
+
+@pytest.mark.parametrize(
+    "job_id", ["", "0", "5", "-5", "12345", ":5", "0:1", "0:1:2", "a:b:c:d", "wait", "meta", "stalled-check"]
+)
+def test_ids_that_bullmq_refuses_or_that_hurt_the_queue_are_refused(job_id: str) -> None:
+    with pytest.raises(InvalidJobError, match="job_id"):
+        JobOptions.of(job_id=job_id)
+
+
+@given(st.text(alphabet=string.ascii_letters + string.digits + ":-_.", max_size=12))
+def test_an_id_that_passes_is_one_that_node_accepts(job_id: str) -> None:
+    try:
+        stored = usable_job_id(job_id)
+    except ValueError:
+        return
+    assert stored
+    assert stored.count(":") in {0, 2}
+    assert not stored.startswith("0:")
+    assert not stored.lstrip("-").isdigit() or str(int(stored)) != stored
+    assert usable_job_id(stored) == stored
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"priority": 0}, "priority"),
+        ({"priority": 1.5}, "priority"),
+        ({"priority": MAX_PRIORITY + 1}, "priority"),
+        ({"priority": True}, "priority"),
+        ({"priority": "1"}, "priority"),
+        ({"lifo": True, "priority": 5}, "lifo and priority exclude each other"),
+        ({"delay": -1}, "delay"),
+        ({"delay": 1.5}, "delay"),
+        ({"attempts": 0}, "attempts"),
+        ({"attempts": "3"}, "attempts"),
+        ({"backoff": -1}, "backoff"),
+        ({"backoff": {"type": "exponential", "jitter": 1.1}}, "backoff.jitter"),
+        ({"backoff": {"delay": 5}}, "backoff.type"),
+        ({"deduplication": {}}, "deduplication.id"),
+        ({"deduplication": {"id": ""}}, "deduplication.id"),
+        ({"deduplication": {"id": "x", "ttl": 0}}, "deduplication.ttl"),
+        ({"removeOnComplete": {}}, "removeOnComplete"),
+        ({"removeOnFail": {"age": -1}}, "removeOnFail"),
+        ({"remove_on_fail": "yes"}, "remove_on_fail"),
+        ({"repeat": {"every": 5}}, "repeat"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidJobError, match=named) as caught:
+        JobOptions.of(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_defaults() -> None:
+    assert JobOptions.of().encode() == {
+        "priority": 5,
+        "delay": 0,
+        "attempts": 3,
+        "backoff": {"type": "exponential", "delay": 1000},
+        "removeOnComplete": {"age": 3600, "count": 1000},
+        "removeOnFail": {"age": 604_800, "count": 5000},
+    }
+
+
+def test_names_in_both_spellings_and_the_short_ones_of_the_scripts() -> None:
+    snake = JobOptions.of(job_id="a", keep_logs=5, deduplication={"id": "d", "keep_last_if_active": True}, backoff=7)
+    camel = JobOptions.of(jobId="a", keepLogs=5, deduplication={"id": "d", "keepLastIfActive": True}, backoff=7)
+    assert snake == camel
+    encoded = snake.encode()
+    assert encoded["kl"] == 5
+    assert encoded["de"] == {"id": "d", "keepLastIfActive": True}
+    assert encoded["backoff"] == {"type": "fixed", "delay": 7}
+    assert not {"keepLogs", "deduplication"} & set(encoded)
+
+
+def test_a_job_without_priority_is_lifo() -> None:
+    assert JobOptions.of(lifo=True).encode().get("priority") is None
+    assert JobOptions.of(lifo=True).encode()["lifo"] is True
+    assert JobOptions.of(priority=Priority.HIGH).encode()["priority"] == 1
+
+
+@given(
+    priority=st.one_of(st.none(), st.integers(1, MAX_PRIORITY)),
+    delay=st.integers(0, 10**9),
+    attempts=st.integers(1, 100),
+    keep=st.one_of(st.booleans(), st.integers(-1, 10**6)),
+)
+def test_options_travel_whole(priority: int | None, delay: int, attempts: int, keep: bool | int) -> None:
+    job = Job.create("n", priority=priority, delay=delay, attempts=attempts, remove_on_complete=keep)
+    call = job.call(KEYS, timestamp_ms=1_700_000_000_000)
+    head, payload, packed = call[-3:]
+    assert isinstance(head, bytes)
+    assert isinstance(packed, bytes)
+    options = msgpack.unpackb(packed)
+    assert (options["priority"], options["delay"], options["attempts"]) == (priority or 5, delay, attempts)
+    assert options["removeOnComplete"] is keep if isinstance(keep, bool) else options["removeOnComplete"] == keep
+    assert options["jobId"] == job.id
+    assert msgpack.unpackb(head)[:4] == ["bull:q:", job.id, "n", 1_700_000_000_000]
+    assert payload == "{}"
+
+
+def test_the_script_follows_the_options() -> None:
+    assert Job.create("n").script.name == "addPrioritizedJob"
+    assert Job.create("n", lifo=True).script.name == "addStandardJob"
+    assert Job.create("n", delay=1).script.name == "addDelayedJob"
+    for job in (Job.create("n"), Job.create("n", lifo=True), Job.create("n", delay=1)):
+        call = job.call(KEYS, timestamp_ms=1)
+        assert call[:3] == ("EVALSHA", job.script.sha1, job.script.number_of_keys)
+        assert len(call) == 3 + job.script.number_of_keys + 3
+
+
+def test_a_job_keeps_its_id_however_often_it_is_sent() -> None:
+    job = Job.create("n")
+    assert job.generated_id
+    assert len(job.id) == 32
+    assert job.call(KEYS, timestamp_ms=1) == job.call(KEYS, timestamp_ms=1)
+    assert Job.create("n").id != job.id
+    assert not Job.create("n", job_id="x-1").generated_id
+
+
+def test_a_due_time_that_the_score_cannot_hold_is_refused() -> None:
+    Job.create("n", delay=1).call(KEYS, timestamp_ms=MAX_DUE_MS - 1)
+    with pytest.raises(InvalidJobError, match="2039"):
+        Job.create("n", delay=1).call(KEYS, timestamp_ms=MAX_DUE_MS)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_data_travels_whole(data: Any) -> None:
+    expected = {} if data is None else data
+    assert json.loads(Job.create("n", data).payload) == expected
+
+
+def test_data_that_json_cannot_hold_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    for data in (float("nan"), float("inf"), {1, 2}, object(), b"bytes", loop, {(1, 2): 3}):
+        with pytest.raises(InvalidJobError, match="cannot be written as JSON"):
+            Job.create("n", data)
+
+
+@pytest.mark.parametrize("name", ["", "a:b"])
+def test_queue_names(name: str) -> None:
+    with pytest.raises(InvalidJobError, match="queue name"):
+        usable_queue_name(name)
+    assert usable_queue_name("killmail") == "killmail"
