@@ -6,14 +6,6 @@ import logging
 import sys
 import time
 
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160))} | {
-    10: "\\n",
-    13: "\\r",
-    9: "\\t",
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
-}
-
 
 class LineFormatter(logging.Formatter):
     """Time in UTC, level, message; job names and errors come from outside, so control characters are escaped."""
@@ -27,8 +19,10 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, a traceback included."""
-        line = super().format(record).translate(_ESCAPES)
-        return line.encode("utf-8", "backslashreplace").decode()
+        line = super().format(record)
+        if line.isprintable():
+            return line
+        return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
 
 
 def configure(level: str = "INFO") -> None:

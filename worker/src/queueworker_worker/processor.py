@@ -10,12 +10,13 @@ Parameters are filled by their annotation: `Job` gets the job, a pydantic model 
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -25,6 +26,7 @@ from queueworker_worker.context import Depends
 from queueworker_worker.errors import ProcessorError
 from queueworker_worker.job import Job
 
+_log = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "queueworker.processors"
 MODULES_VARIABLE = "QUEUEWORKER_PROCESSORS"
 _MARK = "__queueworker_processor__"
@@ -123,8 +125,21 @@ def discover(modules: Iterable[str] = (), *, environment: Mapping[str, str]) -> 
     named = [*modules, *(part.strip() for part in environment.get(MODULES_VARIABLE, "").split(",") if part.strip())]
     if named and (here := os.getcwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
-    names = named or [entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)]
-    return Registry.of_modules(_import(name) for name in dict.fromkeys(names))
+    if named:
+        return Registry.of_modules(_import(name) for name in dict.fromkeys(named))
+    found = (_import_installed(entry) for entry in entry_points(group=ENTRY_POINT_GROUP))
+    return Registry.of_modules(module for module in found if module is not None)
+
+
+def _import_installed(entry: EntryPoint) -> ModuleType | None:
+    """Import the module of an entry point; None where it needs an extra (`module [extra]`) that is not installed."""
+    try:
+        return _import(entry.module)
+    except ProcessorError as error:
+        if entry.extras and isinstance(error.__cause__, ModuleNotFoundError):
+            _log.info("processors of %s are left out: %s", entry.name, error)
+            return None
+        raise
 
 
 def _import(name: str) -> ModuleType:

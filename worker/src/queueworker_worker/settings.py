@@ -115,7 +115,14 @@ def _queues(
         wanted = [known[name].model_dump() if name in known else {"name": name} for name in (named or discovered)]
     else:
         wanted = [queue.model_dump() for queue in _read(text)]
-    return tuple(QueueSettings.model_validate(queue | own) for queue in wanted)
+    return tuple(_queue(queue | own) for queue in wanted)
+
+
+def _queue(values: Mapping[str, Any]) -> QueueSettings:
+    try:
+        return QueueSettings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(f"queue {values['name']!r}: {_one_line(error, prefix='')}") from None
 
 
 def _read(text: str) -> tuple[QueueSettings, ...]:

@@ -40,9 +40,9 @@ class PooledLink:
 
     async def execute(self, *words: Word, wait: float = 0.0) -> Any:
         """See `Link.execute`; the client's own timeout of 30 s is above every `wait` that the engine asks for."""
-        if words[0] == "SCRIPT":
+        if words[:2] == ("SCRIPT", "LOAD"):
             # The client looks up by this one word that every master of a cluster has to get the script.
-            words = (f"{words[0]} {words[1]}", *words[2:])
+            words = ("SCRIPT LOAD", *words[2:])
         try:
             reply = await self._client.execute_command(*words)
         except EXPECTED as error:

@@ -1,0 +1,144 @@
+"""What becomes of a job that ended (pure)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_worker_processor import Silent
+
+from queueworker_worker.engine.jobs import ActiveJob, Nothing, Taken, fetched_of, read
+from queueworker_worker.engine.options import EngineOptions, Keep
+from queueworker_worker.engine.outcome import (
+    LONGEST_BACKOFF_MS,
+    Failed,
+    Retried,
+    backoff_ms,
+    completed,
+    failed,
+    keep_of,
+    reason_of,
+)
+from queueworker_worker.errors import UnrecoverableError
+
+OPTIONS = EngineOptions(queue="q", name="w")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def active(*, opts: dict[str, Any] | None = None, **fields: str) -> ActiveJob:
+    stored = {"name": "n", "data": "{}", "opts": json.dumps(opts or {}), **fields}
+    return read(Taken("1", stored), queue="q", channel=Silent())
+
+
+@pytest.mark.parametrize(
+    ("backoff", "attempt", "delay"),
+    [
+        (None, 1, 0),
+        (0, 1, 0),
+        (250, 3, 250),
+        ({"type": "fixed", "delay": 100}, 5, 100),
+        ({"type": "exponential", "delay": 100}, 1, 100),
+        ({"type": "exponential", "delay": 100}, 4, 800),
+        ({"type": "exponential", "delay": 100, "jitter": 0.5}, 2, 150),
+        ({"type": "fixed", "delay": 100, "jitter": 1}, 2, 50),
+        ({"type": "exponential", "delay": 100}, 1_000, LONGEST_BACKOFF_MS),
+        ({"type": "fixed", "delay": "soon"}, 1, 1_000),
+    ],
+)
+def test_backoff_counts_as_bullmq_does(backoff: Any, attempt: int, delay: int) -> None:
+    assert backoff_ms(backoff, attempt=attempt, uniform=lambda: 0.5) == (delay, None)
+
+
+@given(backoff=JSON, attempt=st.integers(1, 10_000), uniform=st.floats(0, 1))
+def test_no_backoff_option_breaks_the_delay(backoff: Any, attempt: int, uniform: float) -> None:
+    delay, _ = backoff_ms(backoff, attempt=attempt, uniform=lambda: uniform)
+    assert isinstance(delay, int)
+    assert 0 <= delay <= LONGEST_BACKOFF_MS
+
+
+@given(kind=st.text(), delay=JSON, jitter=JSON)
+def test_unknown_backoff_is_exponential_and_said(kind: str, delay: Any, jitter: Any) -> None:
+    known = kind in {"fixed", "exponential"}
+    got, warning = backoff_ms({"type": kind, "delay": delay, "jitter": jitter}, attempt=3)
+    assert 0 <= got <= LONGEST_BACKOFF_MS
+    assert (warning is None) == known
+
+
+@given(attempts=st.integers(0, 20), made=st.integers(0, 25))
+def test_a_job_runs_as_often_as_its_attempts_say(attempts: int, made: int) -> None:
+    job = active(opts={"attempts": attempts}, atm=str(made))
+    verdict = failed(job, ValueError("x"), options=OPTIONS)
+    assert isinstance(verdict, Failed) == (made + 1 >= max(1, attempts))
+    assert isinstance(failed(job, UnrecoverableError("x"), options=OPTIONS), Failed)
+
+
+def test_stack_traces_are_bounded_in_number_and_length() -> None:
+    old = [f"trace {n}" for n in range(30)]
+    verdict = failed(active(stacktrace=json.dumps(old)), ValueError("y" * 50_000), options=OPTIONS)
+    traces = json.loads(verdict.stacktrace)
+    assert len(traces) == 10
+    assert traces[:-1] == old[-9:]
+    assert "characters left out" in traces[-1]
+    assert max(map(len, traces)) < 9_000
+    assert len(verdict.reason) < 2_100
+    for limit, kept in ((0, 0), (2, 2), (99, 10)):
+        job = active(opts={"stackTraceLimit": limit}, stacktrace=json.dumps(old))
+        assert len(json.loads(failed(job, ValueError(), options=OPTIONS).stacktrace)) == kept
+
+
+def test_reasons_are_never_empty() -> None:
+    class NastyError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert reason_of(ValueError()) == "ValueError"
+    assert reason_of(KeyError("name")) == "KeyError: 'name'"
+    assert reason_of(NastyError()) == "NastyError"
+
+
+@pytest.mark.parametrize(
+    ("option", "kept"),
+    [
+        (True, {"count": 0}),
+        (False, {"count": -1}),
+        (5, {"count": 5}),
+        ({"age": 60}, {"age": 60}),
+        ({"age": 60, "count": 2, "limit": 9, "other": 1}, {"age": 60, "count": 2, "limit": 9}),
+        ({}, {"count": 7, "age": 8}),
+        (None, {"count": 7, "age": 8}),
+        ("odd", {"count": 7, "age": 8}),
+    ],
+)
+def test_keeping_finished_jobs(option: Any, kept: dict[str, int]) -> None:
+    assert keep_of(option, Keep(count=7, age=8)) == kept
+
+
+def test_results_are_compact_json() -> None:
+    assert completed({"a": [1, None]}).value == '{"a":[1,null]}'
+    for wrong in (float("nan"), object()):
+        with pytest.raises((ValueError, TypeError)):
+            completed(wrong)
+
+
+@given(fields=st.dictionaries(st.sampled_from(["name", "data", "opts", "stacktrace", "atm", "stc"]), st.text()))
+def test_any_hash_is_read_without_an_error(fields: dict[str, str]) -> None:
+    found = read(Taken("1", fields), queue="q", channel=Silent())
+    assert found.job.attempts >= 1
+    if "name" not in fields or "data" not in fields or "opts" not in fields:
+        assert found.unreadable
+    assert isinstance(failed(found, ValueError("x"), options=OPTIONS), Failed | Retried)
+
+
+def test_replies_of_the_fetching_scripts() -> None:
+    assert fetched_of(0) == fetched_of(None) == fetched_of([0, 0, 0, 0]) == Nothing()
+    assert fetched_of([0, 0, 250, 0]) == Nothing(limited_ms=250)
+    assert fetched_of([0, 0, 0, b"1700000000123.5"]) == Nothing(next_due_ms=1_700_000_000_123)
+    taken = fetched_of([[b"name", b"n", b"data", b"{}"], b"42", 0, 0])
+    assert taken == Taken("42", {"name": "n", "data": "{}"})
