@@ -14,7 +14,8 @@ from queueworker.errors import RedisAccessError
 AccessError = TypeVar("AccessError", bound=RedisAccessError)
 
 _DENIED_COMMAND = re.compile(r"permissions to run the '([^']+)' command")
-_TLS_HINTS = ("ssl", "tls handshake", "certificate")
+# Texts of asyncio and redis-py; a mere "ssl" may be part of a host's name.
+_TLS_HINTS = ("ssl handshake", "tls handshake", "[ssl")
 
 _STATES = (
     redis_errors.NoScriptError,
@@ -119,7 +120,7 @@ def _is_tls(error: BaseException) -> bool:
 def _tls_detail(error: BaseException) -> str:
     for one in _chain(error):
         if isinstance(one, ssl.SSLCertVerificationError):
-            return one.verify_message or "certificate not accepted"
+            return getattr(one, "verify_message", "") or "certificate not accepted"
         if isinstance(one, ssl.SSLError) and one.reason:
             return one.reason.lower().replace("_", " ")
     return _one_line(error)
