@@ -1,0 +1,275 @@
+"""The nine conditions: what makes each of them true, false and unknown, and when they move."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scaling_world import CONFIRMED, NOON, queue, seen, spec, unreadable, workers
+
+from queueworker_operator.api.reasons import ConditionReason as Reason
+from queueworker_operator.api.reasons import ConditionType
+from queueworker_operator.api.v1alpha1 import Condition, QueueWorkerSpec
+from queueworker_operator.conditions import Facts, conditions
+from queueworker_operator.conditions.evaluate import FAILING_SECONDS, FAILURES
+from queueworker_operator.scaling.decide import NOT_CONSUMING_SECONDS, decide, pause_source
+from queueworker_operator.scaling.decision import History
+from queueworker_operator.scaling.observation import Observation, Ownership, Problem, WorkersObservation
+
+FINE = Facts(generation=3, applied=True)
+
+
+def judged(
+    look: Observation,
+    *,
+    wish: QueueWorkerSpec | None = None,
+    facts: Facts = FINE,
+    previous: tuple[Condition, ...] = (),
+    now: float = NOON,
+    history: History = CONFIRMED,
+) -> dict[ConditionType, Condition]:
+    decision = decide(look, wish or spec(), history, now)
+    return {c.type: c for c in conditions(look, decision, facts, previous, now)}
+
+
+def said(condition: Condition) -> tuple[str, str]:
+    return condition.status, condition.reason
+
+
+def read_worker(**more: Any) -> Observation:
+    return seen(queue(waiting=40, active=20), workers_=workers(2, **more))
+
+
+def test_every_type_is_set_on_the_first_visit():
+    first = conditions(None, None, Facts(generation=1), (), NOON)
+    assert [c.type for c in first] == list(ConditionType)
+    unknown = {c.type for c in first if c.status == "Unknown"}
+    assert unknown == set(ConditionType) - {ConditionType.RECONCILING, ConditionType.STALLED}
+    assert all(c.observed_generation == 1 and c.message and c.last_transition_time for c in first)
+
+
+def test_all_is_well():
+    found = judged(read_worker())
+    assert {kind: said(condition) for kind, condition in found.items()} == {
+        ConditionType.READY: ("True", Reason.ROLLED_OUT),
+        ConditionType.RECONCILING: ("False", Reason.SPEC_ACCEPTED),
+        ConditionType.STALLED: ("False", Reason.SPEC_ACCEPTED),
+        ConditionType.QUEUE_REACHABLE: ("True", Reason.QUEUE_READ),
+        ConditionType.SCALING_ACTIVE: ("True", Reason.SCALING),
+        ConditionType.SCALING_LIMITED: ("False", Reason.WITHIN_LIMITS),
+        ConditionType.WORKERS_AVAILABLE: ("True", Reason.WORKERS_READY),
+        ConditionType.WORKERS_CONSUMING: ("True", Reason.CONSUMING),
+        ConditionType.PAUSED: ("False", Reason.NOT_PAUSED),
+    }
+
+
+def problem(reason: Reason) -> Problem:
+    return Problem(reason=reason, message="what, where, what to do")
+
+
+@pytest.mark.parametrize(
+    ("look", "facts", "ready", "reconciling", "stalled"),
+    [
+        (read_worker(), replace(FINE, spec_problem=problem(Reason.SPEC_INVALID)), Reason.SPEC_INVALID, False, True),
+        (
+            read_worker(),
+            replace(FINE, apply_problem=problem(Reason.SECRET_NOT_FOUND)),
+            Reason.SECRET_NOT_FOUND,
+            False,
+            True,
+        ),
+        (read_worker(), replace(FINE, apply_problem=problem(Reason.PENDING)), Reason.PENDING, True, False),
+        (read_worker(), replace(FINE, applied=False), Reason.PENDING, True, False),
+        (read_worker(rollout_complete=False), FINE, Reason.ROLLING_OUT, True, False),
+        (
+            read_worker(rollout_complete=False, rollout_problem=problem(Reason.QUOTA_EXCEEDED)),
+            FINE,
+            Reason.QUOTA_EXCEEDED,
+            False,
+            True,
+        ),
+        (seen(queue(), workers_=WorkersObservation()), FINE, Reason.PENDING, True, False),
+        (
+            seen(queue(), workers_=WorkersObservation(ownership=Ownership.FOREIGN, replicas=4)),
+            FINE,
+            Reason.NAME_CONFLICT,
+            False,
+            True,
+        ),
+        (
+            seen(queue(), workers_=WorkersObservation(ownership=Ownership.TERMINATING)),
+            FINE,
+            Reason.PENDING,
+            True,
+            False,
+        ),
+        (seen(queue(), workers_=WorkersObservation(ownership=Ownership.ADOPTABLE)), FINE, Reason.PENDING, True, False),
+    ],
+)
+def test_what_keeps_it_from_being_ready(
+    look: Observation, facts: Facts, ready: Reason, reconciling: bool, stalled: bool
+):
+    found = judged(look, facts=facts)
+    assert said(found[ConditionType.READY]) == ("False", ready)
+    assert found[ConditionType.RECONCILING].status == str(reconciling)
+    assert found[ConditionType.STALLED].status == str(stalled)
+
+
+@pytest.mark.parametrize("failures", [1, FAILURES, 100])
+def test_trouble_with_redis_leaves_ready_alone(failures: int):
+    look = seen(unreadable(failures=failures), workers_=workers(2))
+    assert judged(look)[ConditionType.READY].status == "True"
+
+
+def test_a_single_failed_read_flips_nothing():
+    before = tuple(judged(read_worker()).values())
+    after = judged(seen(unreadable(), workers_=workers(2)), previous=before, now=NOON + 1)
+    assert tuple(after.values()) == before
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_queue_is_unreachable_after_three_failures_or_some_time(first: bool):
+    before = () if first else tuple(judged(read_worker()).values())
+    few = seen(unreadable(failures=FAILURES - 1, failing_since=NOON - FAILING_SECONDS + 1), replicas=2)
+    many = seen(unreadable(failures=FAILURES), replicas=2)
+    long = seen(unreadable(failing_since=NOON - FAILING_SECONDS), replicas=2)
+    kept = judged(few, previous=before)
+    assert kept[ConditionType.QUEUE_REACHABLE].status == ("Unknown" if first else "True")
+    for look in (many, long):
+        lost = judged(look, previous=before)
+        assert said(lost[ConditionType.QUEUE_REACHABLE]) == ("False", Reason.REDIS_UNREACHABLE)
+        assert "redis.killboard.svc:6379" in lost[ConditionType.QUEUE_REACHABLE].message
+        assert said(lost[ConditionType.SCALING_ACTIVE]) == ("False", Reason.METRICS_UNKNOWN)
+        assert said(lost[ConditionType.SCALING_LIMITED]) == ("Unknown", Reason.METRICS_UNKNOWN)
+
+
+def test_one_lost_queue_of_two_is_the_reason_and_the_rest_goes_on():
+    names = {"a": 1, "b": 1}
+    broken = replace(unreadable(name="b", failures=5), problem=problem(Reason.INVALID_QUEUE_KEY))
+    found = judged(seen(queue(name="a"), broken, replicas=1), wish=spec(queues=names))
+    assert said(found[ConditionType.QUEUE_REACHABLE]) == ("False", Reason.INVALID_QUEUE_KEY)
+    assert said(found[ConditionType.SCALING_ACTIVE]) == ("True", Reason.SCALING)
+    assert "queue b cannot be read" in found[ConditionType.SCALING_ACTIVE].message
+
+
+def test_one_good_reading_makes_it_reachable_again():
+    lost = tuple(judged(seen(unreadable(failures=9), replicas=2)).values())
+    again = judged(read_worker(), previous=lost, now=NOON + 5)[ConditionType.QUEUE_REACHABLE]
+    assert said(again) == ("True", Reason.QUEUE_READ)
+    assert again.last_transition_time == datetime.fromtimestamp(NOON + 5, UTC)
+
+
+def test_a_queue_that_is_gone_is_reachable_and_named():
+    history = replace(CONFIRMED, seen_queues=frozenset({"killmail"}))
+    found = judged(seen(queue(exists=False), replicas=2), history=history)[ConditionType.QUEUE_REACHABLE]
+    assert said(found) == ("True", Reason.QUEUE_MISSING)
+    assert "queue killmail was there and is gone" in found.message
+
+
+@pytest.mark.parametrize(
+    ("wish", "facts", "reason"),
+    [
+        (spec(replicas=2), FINE, Reason.FIXED_REPLICAS),
+        (spec(paused=True), replace(FINE, paused_by="spec.autoscaling.paused"), Reason.PAUSED_BY_USER),
+        (spec().model_copy(update={"autoscaling": None}), FINE, Reason.SPEC_INVALID),
+        (spec(), replace(FINE, spec_problem=problem(Reason.SPEC_INVALID)), Reason.SPEC_INVALID),
+    ],
+)
+def test_why_scaling_is_not_active(wish: QueueWorkerSpec, facts: Facts, reason: Reason):
+    found = judged(read_worker(), wish=wish, facts=facts)
+    assert said(found[ConditionType.SCALING_ACTIVE]) == ("False", reason)
+
+
+@pytest.mark.parametrize(
+    ("look", "wish", "limited", "message"),
+    [
+        (seen(queue(waiting=900), replicas=2), spec(), "True", "maxReplicas is 20, 45 asked for"),
+        (seen(queue(), replicas=2), spec(min_replicas=2), "True", "minReplicas is 2, the queues need 0"),
+        (seen(queue(waiting=40), replicas=2), spec(min_replicas=2), "False", "the number lies within"),
+        (seen(queue(waiting=40), replicas=2), spec(replicas=7), "False", "there are no limits"),
+    ],
+)
+def test_the_limits_that_are_hit(look: Observation, wish: QueueWorkerSpec, limited: str, message: str):
+    found = judged(look, wish=wish)[ConditionType.SCALING_LIMITED]
+    assert found.status == limited
+    assert found.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "ready", "trouble", "status", "reason"),
+    [
+        (0, 0, None, "True", Reason.NO_WORKERS),
+        (3, 3, None, "True", Reason.WORKERS_READY),
+        (3, 1, None, "True", Reason.WORKERS_READY),
+        (3, 0, None, "False", Reason.WORKERS_NOT_READY),
+        (3, 1, Reason.PENDING, "True", Reason.WORKERS_READY),
+        (3, 1, Reason.WORKERS_NOT_READY, "False", Reason.WORKERS_NOT_READY),
+    ],
+)
+def test_whether_workers_are_there(replicas: int, ready: int, trouble: Reason | None, status: str, reason: Reason):
+    pod = problem(trouble) if trouble else None
+    look = seen(queue(), workers_=workers(replicas, ready=ready, pod_problem=pod))
+    found = judged(look)[ConditionType.WORKERS_AVAILABLE]
+    assert said(found) == (status, reason)
+    assert ("what to do" in found.message) is (pod is not None)
+
+
+def test_somebody_elses_workers_say_nothing():
+    look = seen(queue(), workers_=WorkersObservation(ownership=Ownership.FOREIGN, replicas=4, ready=4))
+    assert judged(look)[ConditionType.WORKERS_AVAILABLE].status == "Unknown"
+
+
+def test_workers_that_take_nothing_are_told_after_a_while():
+    look, history = seen(queue(waiting=9), replicas=1), replace(CONFIRMED, not_consuming_since=NOON)
+    before = tuple(judged(read_worker()).values())
+    kept = judged(look, previous=before, history=history, now=NOON + NOT_CONSUMING_SECONDS - 1)
+    assert kept[ConditionType.WORKERS_CONSUMING].status == "True"
+    found = judged(look, previous=before, history=history, now=NOON + NOT_CONSUMING_SECONDS)
+    assert said(found[ConditionType.WORKERS_CONSUMING]) == ("False", Reason.NOT_CONSUMING)
+
+
+def test_consuming_is_unknown_without_workers_and_true_without_jobs():
+    assert said(judged(seen(queue(waiting=9)))[ConditionType.WORKERS_CONSUMING]) == ("Unknown", Reason.NO_WORKERS)
+    found = judged(seen(queue(), replicas=1))
+    assert said(found[ConditionType.WORKERS_CONSUMING]) == ("True", Reason.NOTHING_TO_CONSUME)
+
+
+def test_who_paused_it():
+    annotated = pause_source(spec(paused=True), by_annotation=True)
+    assert annotated == "the annotation queueworker.dev/paused"
+    assert pause_source(spec(paused=True), by_annotation=False) == "spec.autoscaling.paused"
+    assert pause_source(spec(replicas=1), by_annotation=False) is None
+    found = judged(read_worker(), facts=replace(FINE, paused_by=annotated))[ConditionType.PAUSED]
+    assert (found.reason, found.message) == (Reason.PAUSED_BY_USER, f"paused by {annotated}")
+    look = seen(queue(name="a"), queue(name="b", paused=True), replicas=1)
+    found = judged(look, wish=spec(queues={"a": 1, "b": 1}))[ConditionType.PAUSED]
+    assert (found.status, found.reason, found.message) == ("True", Reason.QUEUE_PAUSED, "queue b is paused")
+
+
+@given(
+    st.sampled_from(["True", "False", "Unknown"]),
+    st.sampled_from([read_worker(), seen(unreadable(failures=3), replicas=1), seen(queue(paused=True))]),
+)
+def test_a_transition_time_moves_with_the_status_alone(status: Any, look: Observation):
+    then = datetime.fromtimestamp(NOON - 1000, UTC)
+    before = tuple(
+        Condition(type=kind, status=status, reason="Before", last_transition_time=then, observed_generation=1)
+        for kind in ConditionType
+    )
+    for kind, condition in judged(look, previous=before, now=NOON + 0.7).items():
+        moved = condition.status != status
+        expected = datetime.fromtimestamp(NOON, UTC) if moved else then
+        assert (condition.last_transition_time, condition.observed_generation) == (expected, 3), kind
+
+
+def test_the_same_twice_is_the_same():
+    first = tuple(judged(read_worker()).values())
+    assert tuple(judged(read_worker(), previous=first, now=NOON + 60).values()) == first
+
+
+def test_a_long_message_is_cut():
+    trouble = Problem(reason=Reason.CLUSTER_DENIED, message="x" * 5000)
+    found = judged(read_worker(), facts=replace(FINE, apply_problem=trouble))[ConditionType.READY]
+    assert len(found.message) == 1024
