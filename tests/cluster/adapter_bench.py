@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from controlplane import Api
+from controlplane import Api, ControlPlane
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
 from queueworker_operator.cluster.port import Resource
 from queueworker_operator.resource import resource_of
@@ -96,6 +97,30 @@ class Bench:
         cluster = KubernetesCluster(await self.connect(), **kwargs)
         self.others.append(cluster)
         return cluster
+
+
+@asynccontextmanager
+async def open_bench(control_plane: ControlPlane, *, namespace: str, crd: str) -> AsyncIterator[Bench]:
+    """Give the adapter a service account that may do exactly what the chart's rules say, in this namespace."""
+    kubeconfig = control_plane.service_account_kubeconfig(namespace, "operator", [], namespaced_rules=RULES)
+
+    async def connect() -> RecordingRequests:
+        return await RecordingRequests.connect(kubeconfig=str(kubeconfig))
+
+    requests = await connect()
+    bench = Bench(
+        api=control_plane.api,
+        namespace=namespace,
+        queueworkers=f"{crd}/namespaces/{namespace}/queueworkers",
+        cluster=KubernetesCluster(requests),
+        requests=requests,
+        connect=connect,
+    )
+    try:
+        yield bench
+    finally:
+        for cluster in (bench.cluster, *bench.others):
+            await cluster.close()
 
 
 def spec_with(**changes: Any) -> Document:

@@ -9,18 +9,16 @@ from typing import Any
 import pytest
 from adapter_bench import (
     NOWHERE,
-    RULES,
     Bench,
-    RecordingRequests,
     deployment_path,
     environment_of,
     managers_of_replicas,
+    open_bench,
 )
 
-from controlplane import Api, ApiError, ControlPlane
+from controlplane import ApiError, ControlPlane
 from queueworker_operator.api.reasons import ConditionReason, ScalingReason
 from queueworker_operator.api.v1alpha1 import Memory, QueueWorkerStatus, Scaling
-from queueworker_operator.cluster.kubernetes import KubernetesCluster
 from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, ConflictError, Resource, Secret
 from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
@@ -28,24 +26,9 @@ Eventually = Callable[..., Any]
 
 
 @pytest.fixture
-async def bench(control_plane: ControlPlane, api: Api, namespace: str, crd: str) -> AsyncIterator[Bench]:
-    kubeconfig = control_plane.service_account_kubeconfig(namespace, "operator", [], namespaced_rules=RULES)
-
-    async def connect() -> RecordingRequests:
-        return await RecordingRequests.connect(kubeconfig=str(kubeconfig))
-
-    requests = await connect()
-    made = Bench(
-        api=api,
-        namespace=namespace,
-        queueworkers=f"{crd}/namespaces/{namespace}/queueworkers",
-        cluster=KubernetesCluster(requests),
-        requests=requests,
-        connect=connect,
-    )
-    yield made
-    for cluster in (made.cluster, *made.others):
-        await cluster.close()
+async def bench(control_plane: ControlPlane, namespace: str, crd: str) -> AsyncIterator[Bench]:
+    async with open_bench(control_plane, namespace=namespace, crd=crd) as opened:
+        yield opened
 
 
 async def test_nothing_is_there_before_the_first_apply(bench: Bench) -> None:

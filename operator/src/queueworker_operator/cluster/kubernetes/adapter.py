@@ -115,15 +115,15 @@ class KubernetesCluster:
         )
 
     async def write_status(self, resource: Resource, status: QueueWorkerStatus) -> None:
-        """Apply the status of the QueueWorker."""
+        """Replace the status of the QueueWorker."""
         namespace, name = resource.key
         await self._requests.send(
             "PATCH",
             path_of("apis", GROUP, VERSION, "namespaces", namespace, PLURAL, name, "status"),
             attempt=f"write the status of the QueueWorker {resource.key}",
-            query={"fieldManager": STATUS_MANAGER, "force": "true"},
-            body=reports.status_body(resource, status),
-            content_type=APPLY,
+            query={"fieldManager": STATUS_MANAGER},
+            body=reports.status_patch(resource, status),
+            content_type=JSON_PATCH,
         )
 
     async def publish(self, resource: Resource, *, kind: str, reason: str, message: str) -> None:
@@ -191,7 +191,6 @@ class KubernetesCluster:
             query={"fieldManager": TEMPLATE_MANAGER},
             body=patch,
             content_type=JSON_PATCH,
-            invalid=ConditionReason.PENDING,
         )
 
     async def _read(self, key: Key) -> JsonObject:

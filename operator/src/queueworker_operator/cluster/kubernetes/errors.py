@@ -10,6 +10,9 @@ _LONGEST = 900
 # Server-side apply reports fields that the schema does not have, or not so, as its own internal error.
 _APPLY_REFUSALS = ("failed to create typed patch object", "failed to create typed live object", "failed to convert")
 
+# What it says when a test operation of a JSON patch does not hold: the object is another one than was looked at.
+_TEST_FAILED = "the server rejected our request due to an error in our request"
+
 
 class NotFoundError(ConflictError):
     """The object is not there, or no longer."""
@@ -20,14 +23,13 @@ def refusal(
 ) -> ClusterError:
     """Return the error for an answer of 400 or more; `attempt` says what was tried: "apply the Deployment a/b".
 
-    `invalid` is the reason for an object that the server does not take; Pending means that it is to be looked at
-    again. The text holds the server's own message.
+    `invalid` is the reason for an object that the server does not take. The text holds the server's own message.
     """
     said = one_line(str(body.get("message") or f"HTTP {status}"))
     message = f"cannot {attempt}: {said}"
     if status == 404:
         return NotFoundError(message)
-    if status == 409:
+    if status == 409 or (status == 422 and said == _TEST_FAILED):
         return ConflictError(message)
     if status == 403 and "exceeded quota" in said:
         return ClusterError(
@@ -40,7 +42,7 @@ def refusal(
         return ClusterError(f"{message}: {remedy}", reason=ConditionReason.CLUSTER_DENIED)
     if status == 429 or (status >= 500 and not said.startswith(_APPLY_REFUSALS)):
         return ClusterUnavailableError(message, retry_after_seconds=_retry_after(headers))
-    return ConflictError(message) if invalid is ConditionReason.PENDING else ClusterError(message, reason=invalid)
+    return ClusterError(message, reason=invalid)
 
 
 def one_line(text: str) -> str:

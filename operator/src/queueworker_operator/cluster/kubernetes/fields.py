@@ -11,7 +11,7 @@ TEMPLATE_MANAGER: Final = "queueworker-operator"
 REPLICAS_MANAGER: Final = "queueworker-scale"
 """Creates the Deployment and writes its replicas."""
 STATUS_MANAGER: Final = "queueworker-status"
-"""Applies the status of the QueueWorker."""
+"""Writes the status of the QueueWorker."""
 
 _REPLICAS_ONLY: Final[JsonObject] = {"f:spec": {"f:replicas": {}}}
 

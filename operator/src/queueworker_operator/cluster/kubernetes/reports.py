@@ -12,15 +12,17 @@ COMPONENT: Final = "queueworker-operator"
 _LONGEST_MESSAGE = 1024
 
 
-def status_body(resource: Resource, status: QueueWorkerStatus) -> JsonObject:
-    """Return the status as it is applied: whole, so that what is no longer in it goes."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        # With the uid it cannot land on a later QueueWorker of the name.
-        "metadata": {"name": resource.key.name, "namespace": resource.key.namespace, "uid": resource.uid},
-        "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
-    }
+def status_patch(resource: Resource, status: QueueWorkerStatus) -> list[JsonObject]:
+    """Return the JSON patch that puts this status, whole, in the place of what is there.
+
+    It holds for this very QueueWorker and not for a later one of the name: writes of a status disregard the uid that
+    a merged or applied body names, but not a test of it.
+    """
+    value = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": resource.uid},
+        {"op": "add", "path": "/status", "value": value},
+    ]
 
 
 def event_body(resource: Resource, *, kind: str, reason: str, message: str, now: datetime, instance: str) -> JsonObject:

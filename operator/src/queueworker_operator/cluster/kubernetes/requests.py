@@ -1,6 +1,7 @@
 """Requests to the API server: JSON objects in and out, one deadline each, and only ClusterErrors."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
@@ -117,8 +118,10 @@ async def _load_default(configuration: Configuration) -> None:
 
 
 async def _load(configuration: Configuration, *, kubeconfig: str | None, context: str | None) -> None:
+    # The library looks at KUBECONFIG when it is imported, and never again.
+    path = kubeconfig or os.environ.get("KUBECONFIG") or None
     await load_kube_config(  # type: ignore[no-untyped-call]
-        kubeconfig, context, client_configuration=configuration, persist_config=False
+        path, context, client_configuration=configuration, persist_config=False
     )
 
 
