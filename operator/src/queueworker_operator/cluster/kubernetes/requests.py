@@ -90,6 +90,10 @@ class Requests:
         answer = _decoded(content)
         if status >= 400:
             raise refusal(status, answer, headers, attempt=attempt, invalid=invalid)
+        if "kind" not in answer:
+            raise ClusterUnavailableError(
+                f"cannot {attempt}: the answer is no Kubernetes object; check the server's URL"
+            )
         return answer
 
     async def _exchange(
