@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -137,24 +138,32 @@ def test_help_and_version_and_the_plugin_name() -> None:
     assert "Usage: queueworker stats" in run("stats", "--help").stdout
 
 
-def test_help_starts_quickly() -> None:
-    def once() -> float:
-        started = time.perf_counter()
-        assert run("--help").returncode == 0
-        return time.perf_counter() - started
-
-    once()
-    assert min(once() for _ in range(5)) < 0.4, "something heavy is imported for --help"
+HELP_OF_THE_CLIENT = """
+import sys
+from importlib.metadata import entry_points
+from queueworker.cli import app
+program = app.build(one for one in entry_points(group=app.GROUP) if one.name == "client")
+program(args=["--help"], prog_name="queueworker", standalone_mode=False)
+print(sorted({"redis", "pydantic", "bullmq", "asyncio", "rich.table"} & set(sys.modules)))
+"""
 
 
 def test_the_client_costs_help_no_heavy_import() -> None:
-    code = (
-        "import sys; from importlib.metadata import entry_points; from queueworker.cli import app;"
-        "app.build(one for one in entry_points(group=app.GROUP) if one.name == 'client');"
-        "print(sorted({'redis', 'pydantic', 'bullmq', 'asyncio'} & set(sys.modules)))"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", HELP_OF_THE_CLIENT], capture_output=True, text=True, check=True)
+    assert "stats" in result.stdout
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_starts_quickly() -> None:
+    """Processor time, because the machine may be busy with other tests."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", HELP_OF_THE_CLIENT], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(once() for _ in range(5)) < 0.25
 
 
 def test_an_interrupt_is_code_130() -> None:

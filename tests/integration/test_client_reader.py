@@ -379,6 +379,41 @@ async def test_a_replica_is_not_believed(own_valkey: Callable[..., ValkeyServer]
     assert error.reason == "RoleNotMaster"
 
 
+async def test_open_connections_follow_a_failover(own_valkey: Callable[..., ValkeyServer]) -> None:
+    """As behind a Service: the address stays, new connections lead to the new master, old ones to the replica."""
+    old, new = own_valkey(), own_valkey()
+    async with FaultProxy(old.host, old.port) as service:
+        settings = ConnectionSettings(host=service.host, port=service.port)
+        async with Queue("q", settings) as queue, QueueReader.open(settings) as reader:
+            assert (await queue.enqueue("a")).added
+            assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
+            async with Redis(host=old.host, port=old.port) as admin:
+                await admin.execute_command("REPLICAOF", new.host, new.port)
+            service.target = (new.host, new.port)
+            assert (await queue.enqueue("b")).added
+            first = (await reader.read([KEYS]))[KEYS]
+            assert isinstance(first, RedisReadError)
+            assert first.reason == "RoleNotMaster"
+            second = (await reader.read([KEYS]))[KEYS]
+            assert isinstance(second, QueueSnapshot)
+            assert second.backlog == 1
+
+
+async def test_scripts_are_tried_again_after_a_while(own_valkey: Callable[..., ValkeyServer]) -> None:
+    server, now = own_valkey(), 0.0
+    async with Redis(host=server.host, port=server.port) as admin:
+        await admin.execute_command("ACL", "SETUSER", "default", "-evalsha", "-evalsha_ro")
+        client = connect(ConnectionSettings(host=server.host, port=server.port))
+        reader = QueueReader(client, address="here", clock=lambda: now)
+        for granted, seconds, by_script in ((False, 0, False), (True, 299, False), (True, 2, True)):
+            now += seconds
+            if granted:
+                await admin.execute_command("ACL", "SETUSER", "default", "+evalsha", "+evalsha_ro")
+            assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
+            assert reader.uses_scripts == by_script
+        await client.aclose()
+
+
 async def test_a_full_server_is_told(own_valkey: Callable[..., ValkeyServer]) -> None:
     server = own_valkey()
     settings = ConnectionSettings(host=server.host, port=server.port)

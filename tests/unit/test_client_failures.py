@@ -61,6 +61,7 @@ def test_only_what_was_lost_on_the_way_is_worth_another_try() -> None:
     assert may_pass(redis_errors.ConnectionError("reset"))
     assert may_pass(redis_errors.TimeoutError("late"))
     assert may_pass(ConnectionResetError())
+    assert may_pass(redis_errors.ReadOnlyError("You can't write against a read only replica."))
     assert not may_pass(redis_errors.AuthenticationError("no"))
     assert not may_pass(redis_errors.ResponseError("no"))
     assert not may_pass(certificate_error())

@@ -88,6 +88,16 @@ def require_decoding(client: Client) -> Client:
     return client
 
 
+async def drop_idle_connections(client: Client) -> None:
+    """Close the connections not in use, so that the next command asks again where the master is.
+
+    After a failover the old ones stay with the server that is a replica now, behind a Service as behind a Sentinel. A
+    Cluster's client follows redirections instead.
+    """
+    if not isinstance(client, RedisCluster):
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
 def tls_context(tls: TlsSettings) -> ssl.SSLContext:
     """Return the TLS context of the settings; raises SettingsError naming the file that cannot be used."""
     try:

@@ -38,10 +38,11 @@ def access_error(kind: type[AccessError], error: BaseException, *, address: str)
 
 
 def may_pass(error: BaseException) -> bool:
-    """Tell whether trying again at once may help: a connection was lost or slow, rather than anything refused."""
+    """Tell whether trying again at once may help: a connection was lost, slow, or led to a replica."""
     if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError) or _is_tls(error):
         return False
-    return isinstance(error, redis_errors.ConnectionError | redis_errors.TimeoutError | OSError)
+    passing = redis_errors.ConnectionError | redis_errors.TimeoutError | redis_errors.ReadOnlyError | OSError
+    return isinstance(error, passing)
 
 
 def refuses_scripts(error: object) -> bool:

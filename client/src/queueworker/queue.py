@@ -20,7 +20,7 @@ from redis.asyncio import RedisCluster
 
 from queueworker import schedules
 from queueworker.batch import Command, run_together
-from queueworker.connection import Client, connect, require_decoding
+from queueworker.connection import Client, connect, drop_idle_connections, require_decoding
 from queueworker.errors import RedisReadError, RedisWriteError, SettingsError
 from queueworker.failures import EXPECTED, access_error, may_pass
 from queueworker.jobs import Job
@@ -87,6 +87,7 @@ class Queue:
             self._client = require_decoding(connection)
         if isinstance(self._client, RedisCluster) and not self.keys.has_hash_tag:
             raise SettingsError(f"queue {name}: {missing_hash_tag(self.keys)}")
+        self._reader = QueueReader(self._client, address=self.address)
 
     @property
     def name(self) -> str:
@@ -164,8 +165,7 @@ class Queue:
 
     async def stats(self, *, horizon_ms: int = 0, deadline_seconds: float = 5.0) -> QueueSnapshot:
         """Return what the queue holds; raises RedisReadError, never zeros for what could not be read."""
-        reader = QueueReader(self._client, address=self.address)
-        outcomes = await reader.read([self.keys], horizon_ms=horizon_ms, deadline_seconds=deadline_seconds)
+        outcomes = await self._reader.read([self.keys], horizon_ms=horizon_ms, deadline_seconds=deadline_seconds)
         outcome = outcomes[self.keys]
         if isinstance(outcome, RedisReadError):
             raise outcome
@@ -230,6 +230,8 @@ class Queue:
                 except EXPECTED as error:
                     if attempt == ATTEMPTS or not may_pass(error):
                         raise access_error(RedisWriteError, error, address=self.address) from error
+                    if isinstance(error, redis_errors.ReadOnlyError):
+                        await drop_idle_connections(self._client)
                 await asyncio.sleep(_BACKOFF_SECONDS * 2**attempt * random.random())  # noqa: S311 - jitter, no secret
                 attempt += 1
 

@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError, NoScriptError
 
 from queueworker import plain, sample
 from queueworker.batch import Command, run_together
-from queueworker.connection import Client, connect, require_decoding
+from queueworker.connection import Client, connect, drop_idle_connections, require_decoding
 from queueworker.errors import RedisReadError
 from queueworker.failures import EXPECTED, access_error, is_wrong_type, may_pass, refuses_scripts
 from queueworker.keys import QueueKeys, missing_hash_tag
@@ -112,6 +112,8 @@ class QueueReader:
             self._way = 0
         raw, state = await self._sample(queues, horizon_ms)
         failure = _server_failure(*state, address=self._address)
+        if failure is not None and failure.reason == "RoleNotMaster":
+            await drop_idle_connections(self._client)
         if failure is not None:
             return dict.fromkeys(queues, failure)
         return {keys: self._outcome(keys, raw[keys]) for keys in queues}
