@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,6 @@ from queueworker_operator.manifests import ManifestError, Owner, deployment, fin
 from queueworker_operator.manifests.names import CONTAINER, DRAIN_MARGIN_SECONDS
 from queueworker_operator.scaling.observation import WorkersObservation
 
-logger = logging.getLogger(__name__)
 # What the image's entrypoint is in a container, by this very interpreter.
 WORKER_PROGRAM = (sys.executable, "-m", "queueworker_worker")
 
@@ -64,7 +62,11 @@ class LocalCluster:
 
     async def observe(self, resource: Resource) -> WorkersObservation:
         """Return the workers of a QueueWorker as they are."""
-        group = self._groups.get(resource.key)
+        return self.look(resource.key)
+
+    def look(self, key: Key) -> WorkersObservation:
+        """Return the same without waiting."""
+        group = self._groups.get(key)
         return group.observe() if group is not None else WorkersObservation()
 
     async def secret(self, namespace: str, name: str) -> Secret:
@@ -104,9 +106,7 @@ class LocalCluster:
         self._statuses[resource.key] = status
 
     async def publish(self, resource: Resource, *, kind: str, reason: str, message: str) -> None:
-        """Write the event to the log."""
-        level = logging.WARNING if kind == "Warning" else logging.INFO
-        logger.log(level, "%s: %s: %s", resource.key, reason, message)
+        """Do nothing: the reconciler has logged it, and there is nobody else to tell."""
 
     def fingerprint(self, resource: Resource, secrets: Mapping[str, Secret]) -> str:
         """Return the fingerprint of spec and Secrets."""
@@ -145,7 +145,7 @@ class LocalCluster:
         connection = _connection_environment(spec, secrets, self._settings.directory)
         # Now, so that what is missing is an error of the spec and not of every start.
         container_environment(container, Place(key=key, worker=key.name), self._objects)
-        asks_health = spec.worker.health_port is not None or not container.get("command")
+        asks_health = spec.worker.health_port is not None or self._is_ours(container)
 
         def launch(worker: str) -> Launch:
             place = Place(key=key, worker=worker)
@@ -163,12 +163,18 @@ class LocalCluster:
         )
 
     def _argv(self, container: Mapping[str, Any]) -> list[str]:
-        command, args = container.get("command"), container.get("args")
-        if command:
-            return [*command, *(args or ())]
-        if args:
-            return [*WORKER_PROGRAM, *args]
-        return [*WORKER_PROGRAM, "work", *(part for module in self._settings.modules for part in ("--module", module))]
+        """Return command and arguments; our own program is run by this very interpreter, whatever PATH says."""
+        parts = [*(container.get("command") or ()), *(container.get("args") or ())]
+        if not self._is_ours(container):
+            return parts
+        if container.get("command"):
+            parts = parts[1:]
+        modules = [part for module in self._settings.modules for part in ("--module", module)]
+        return [*WORKER_PROGRAM, *(parts or ["work", *modules])]
+
+    def _is_ours(self, container: Mapping[str, Any]) -> bool:
+        command = container.get("command")
+        return not command or command[0] == "queueworker"
 
 
 def _spec(resource: Resource) -> QueueWorkerSpec:

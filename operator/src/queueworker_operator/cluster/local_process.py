@@ -11,7 +11,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+HURRY_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -64,6 +66,7 @@ class LocalWorker:
         self._patience = patience
         self._process: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._pause = patience.first_restart
         self.ready = False
         self.problem: str | None = None
@@ -92,8 +95,9 @@ class LocalWorker:
         self._set(ready=False, problem=None)
 
     def hurry(self) -> None:
-        """Let it give back its jobs now: an interrupt while it drains says so to our workers."""
+        """Let it give back its jobs now: an interrupt while it drains says so to our workers, 10 s are left to it."""
         self._signal(signal.SIGINT)
+        self._hurry.set()
 
     async def gone(self) -> None:
         """Wait until it has ended."""
@@ -129,14 +133,21 @@ class LocalWorker:
             self._set(ready=False, problem=f"worker {self.name} ended by itself with {_status(code)}")
 
     async def _attend(self, process: asyncio.subprocess.Process, launch: Launch) -> int:
-        helpers = [asyncio.create_task(self._copy_output(process)), asyncio.create_task(self._probe(launch))]
+        helpers: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._copy_output(process)),
+            asyncio.create_task(self._probe(launch)),
+        ]
         ended = asyncio.create_task(process.wait())
         stop = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([ended, stop], return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 self._signal(signal.SIGTERM)
-                await asyncio.wait([ended], timeout=self._grace_seconds)
+                hurry = asyncio.create_task(self._hurry.wait())
+                helpers.append(hurry)
+                await asyncio.wait([ended, hurry], timeout=self._grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+                if hurry.done():
+                    await asyncio.wait([ended], timeout=min(HURRY_SECONDS, self._grace_seconds))
                 self._signal(signal.SIGKILL)
             code = await ended
             # What it said last explains why it ended.

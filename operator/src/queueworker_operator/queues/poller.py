@@ -52,6 +52,13 @@ class Reading:
     """Why the last read failed."""
     failures: int = 0
     """Failed reads in a row."""
+    failing_since: float | None = None
+    """When the first of them ended, by the reader's clock."""
+
+    @property
+    def tried(self) -> bool:
+        """Whether it was read, with or without success."""
+        return self.read_at is not None or self.failures > 0
 
     @property
     def busy(self) -> bool:
@@ -222,7 +229,12 @@ def _next_reading(old: Reading, result: QueueSnapshot | RedisReadError | None, *
     if isinstance(result, QueueSnapshot):
         return Reading(snapshot=result, read_at=now, problem=None)
     error = result or RedisReadError("The reader gave no answer for this queue.")
-    return replace(old, problem=Problem(reason=_reason_of(error), message=str(error)), failures=old.failures + 1)
+    return replace(
+        old,
+        problem=Problem(reason=_reason_of(error), message=str(error)),
+        failures=old.failures + 1,
+        failing_since=now if old.failing_since is None else old.failing_since,
+    )
 
 
 def _reason_of(error: RedisReadError) -> ConditionReason:

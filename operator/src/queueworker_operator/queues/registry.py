@@ -64,11 +64,6 @@ class Queues(Generic[K]):
         self._subscriptions: dict[K, tuple[ConnectionSettings, tuple[QueueKeys, ...]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    @property
-    def unreachable_after(self) -> int:
-        """Failed reads in a row after which a queue counts as unreachable."""
-        return self._pace.unreachable_after
-
     def subscribe(self, key: K, settings: ConnectionSettings, queues: tuple[QueueKeys, ...]) -> None:
         """Let the key hear of these queues, and of no others any more."""
         if self._subscriptions.get(key) == (settings, queues):
@@ -89,13 +84,17 @@ class Queues(Generic[K]):
             self._leave(key, *old)
 
     def readings(self, key: K) -> tuple[Reading, ...]:
-        """Return what is known of the key's queues, in the order in which they were subscribed to."""
+        """Return what is known of the key's queues, in the order in which they were subscribed to; else nothing."""
+        if key not in self._subscriptions:
+            return ()
         settings, queues = self._subscriptions[key]
         readings = self._servers[settings].poller.readings
         return tuple(readings[queue] for queue in queues)
 
     def wake_after_next_read(self, key: K) -> None:
         """Wake the key after the next read of its queues, also if nothing is new."""
+        if key not in self._subscriptions:
+            return
         settings, queues = self._subscriptions[key]
         for queue in queues:
             self._servers[settings].poller.announce_next(queue)
