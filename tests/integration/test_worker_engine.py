@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import time
@@ -380,6 +381,54 @@ async def test_processor_may_finish_while_it_is_being_cancelled(
         await eventually(lambda: worker.jobs_running)
         await worker.give_back()
     assert await client.hget(KEYS.job(job.id), "returnvalue") == completed("saved in time").value
+
+
+async def test_processor_that_ignores_the_cancel_loses_its_job_all_the_same(
+    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+) -> None:
+    free = asyncio.Event()
+
+    async def deaf(job: Job) -> None:
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
+
+    job = await queue.add("any", {}, {})
+    async with working(deaf, redis_settings) as worker:
+        await eventually(lambda: worker.jobs_running)
+        await worker.give_back(grace=0.2)
+        assert (worker.jobs_given_back, worker.jobs_left) == (1, 0)
+        assert await client.lrange(KEYS.of("wait"), 0, -1) == [job.id]
+        assert not await client.exists(KEYS.lock(job.id))
+        free.set()
+    assert worker.jobs_done == 0
+
+
+async def test_error_in_answer_to_the_cancel_costs_no_attempt(
+    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+) -> None:
+    async def wrapping(job: Job) -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError as error:
+            raise RuntimeError("interrupted") from error
+
+    job = await queue.add("any", {}, {})
+    async with working(wrapping, redis_settings) as worker:
+        await eventually(lambda: worker.jobs_running)
+        await worker.give_back()
+    assert await client.hget(KEYS.job(job.id), "atm") is None
+    assert await client.lrange(KEYS.of("wait"), 0, -1) == [job.id]
+
+
+async def test_job_whose_children_have_not_ended_fails(
+    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+) -> None:
+    job = await queue.add("any", {}, {"attempts": 5})
+    await client.sadd(KEYS.job(job.id) + ":dependencies", "bull:other:1")
+    async with working(Recorder(), redis_settings):
+        await eventually(lambda: client.zscore(KEYS.of("failed"), job.id))
+    assert await client.hget(KEYS.job(job.id), "failedReason") == "it has children that have not ended"
 
 
 async def test_scheduler_goes_on(

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+from typing import cast
 
 from queueworker.settings import ConnectionSettings
 from queueworker_worker.context import Dependencies
@@ -25,7 +25,6 @@ from queueworker_worker.settings import WorkerSettings
 _log = logging.getLogger(__name__)
 _THREAD_NAME = "processor"
 _LAST_WAIT_SECONDS = 6.0
-T = TypeVar("T")
 
 
 class Ending:
@@ -80,10 +79,10 @@ async def _with_dependencies(
     processors = [one for queue in settings.queues for one in registry.of_queue(queue.name)]
     dependencies = Dependencies(depends for one in processors for depends in one.dependencies.values())
     try:
-        opened = await _unless(ending.drain, dependencies.__aenter__())
+        opened = await _opened_unless(ending.drain, dependencies)
     except Exception as error:
         raise ProcessorError(f"a dependency cannot be opened: {type(error).__name__}: {error}") from error
-    if opened is None:
+    if not opened:
         _log.info("worker %s ends before it began", settings.name)
         return 0
     async with _Closing(dependencies):
@@ -116,7 +115,7 @@ async def _run(workers: Sequence[Worker], settings: WorkerSettings, *, ending: E
         _log.error("queue %s: the worker's loop broke: %s: %s", worker.queue, type(error).__name__, error)
         code = 1
     done, back = sum(worker.jobs_done for worker in workers), sum(worker.jobs_given_back for worker in workers)
-    left = sum(worker.jobs_running for worker in workers)
+    left = sum(worker.jobs_left for worker in workers)
     if left:
         _log.error("worker %s: %d jobs are left to the stalled check of other workers", settings.name, left)
         code = 1
@@ -176,16 +175,25 @@ async def _beat(health: Health, stale_seconds: float) -> None:
         await asyncio.sleep(min(1.0, stale_seconds / 4))
 
 
-async def _unless(stopped: asyncio.Event, opening: Awaitable[T]) -> T | None:
-    """Return what `opening` brings, or None where the stop comes first; what was opened half is closed again."""
-    task = asyncio.ensure_future(opening)
-    stop = asyncio.create_task(stopped.wait())
-    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-    return None if task.cancelled() else task.result()
+async def _opened_unless(stopped: asyncio.Event, dependencies: Dependencies) -> bool:
+    """Open the dependencies in this task, which will also close them; tell whether the stop came first."""
+    opener = cast("asyncio.Task[bool]", asyncio.current_task())
+
+    async def cancel_when_stopped() -> None:
+        await stopped.wait()
+        opener.cancel()
+
+    watcher = asyncio.create_task(cancel_when_stopped())
+    try:
+        await dependencies.__aenter__()
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        opener.uncancel()
+        return False
+    finally:
+        watcher.cancel()
+    return True
 
 
 class _Closing:

@@ -11,14 +11,15 @@ from typing import Any
 
 from queueworker_worker.engine import outcome, stalled
 from queueworker_worker.engine.fetch import Fetcher, Marker
+from queueworker_worker.engine.finish import Finisher
 from queueworker_worker.engine.jobs import ActiveJob, Taken, read
-from queueworker_worker.engine.link import Backoff, Link, LinkError, LinkLostError, ReplyError
+from queueworker_worker.engine.link import Backoff, Link, LinkError, ReplyError
 from queueworker_worker.engine.locks import LockKeeper
 from queueworker_worker.engine.options import EngineOptions
 from queueworker_worker.engine.outcome import Verdict
 from queueworker_worker.engine.presence import Presence
 from queueworker_worker.engine.schedule import next_of
-from queueworker_worker.engine.scripts import HAS_CHILDREN, QueueScripts, ScriptRefusal, wall_ms
+from queueworker_worker.engine.scripts import QueueScripts, wall_ms
 from queueworker_worker.engine.trouble import Contact
 from queueworker_worker.errors import UnrecoverableError
 from queueworker_worker.job import Job
@@ -26,8 +27,6 @@ from queueworker_worker.job import Job
 _log = logging.getLogger(__name__)
 Handler = Callable[[Job], Awaitable[Any]]
 
-_RECORD_TRIES = 10
-"""How often an outcome that the server answers with an error is offered again; a lost connection has no such bound."""
 _FAREWELL_SECONDS = 3.0
 
 
@@ -60,15 +59,28 @@ class Worker:
         )
         self._slots: set[asyncio.Task[None]] = set()
         self._running: dict[str, asyncio.Task[Any]] = {}
+        self._finisher = Finisher(self._scripts, self._locks, self._contact, options)
         self._draining = self._giving_back = False
-        self.jobs_done = 0
-        """Attempts whose end was recorded."""
-        self.jobs_given_back = 0
 
     @property
     def queue(self) -> str:
         """The queue's name."""
         return self._options.queue
+
+    @property
+    def jobs_done(self) -> int:
+        """Attempts whose end was recorded."""
+        return self._finisher.jobs_done
+
+    @property
+    def jobs_given_back(self) -> int:
+        """Jobs put back unfinished."""
+        return self._finisher.jobs_given_back
+
+    @property
+    def jobs_left(self) -> int:
+        """Jobs that could not be put back: the stalled check of another worker has to."""
+        return self._finisher.jobs_left
 
     @property
     def jobs_running(self) -> int:
@@ -109,6 +121,7 @@ class Worker:
     def drain(self) -> None:
         """Take no more jobs; `run` returns when the last one has ended."""
         self._draining = True
+        self._finisher.taking = False
         self._fetcher.stop()
 
     async def give_back(self, *, grace: float = 2.0) -> None:
@@ -130,9 +143,9 @@ class Worker:
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 for job_id, token in left.items():
-                    await self._return(job_id, token)
+                    await self._finisher.give_back(job_id, token)
         except TimeoutError:
-            _log.error("queue %s: %d jobs not given back: their locks end soon", self.queue, len(left))
+            _log.error("queue %s: not all of %d jobs given back: no answer in time", self.queue, len(left))
 
     async def _until_the_last_slot_ends(self, beside: set[asyncio.Task[None]]) -> None:
         waiting = self._slots | beside
@@ -158,7 +171,7 @@ class Worker:
                 if self._draining:
                     # It came with a call that was under way when the end was announced.
                     self._locks.hold(following.job_id, token)
-                    await self._return(following.job_id, token)
+                    await self._finisher.give_back(following.job_id, token)
                     break
                 following = await self._work(following, token)
 
@@ -170,9 +183,9 @@ class Worker:
                 await self._advance_scheduler(active.job)
             verdict = await self._run(active)
             if verdict is None:
-                await self._return(taken.job_id, token)
+                await self._finisher.give_back(taken.job_id, token)
                 return None
-            return await self._record(active, verdict, token)
+            return await self._finisher.record(active, verdict, token)
         finally:
             self._locks.release(taken.job_id, token)
 
@@ -191,7 +204,8 @@ class Worker:
         finally:
             del self._running[job.id]
         value, error = (None, asyncio.CancelledError()) if task.cancelled() else task.result()
-        if self._giving_back and isinstance(error, asyncio.CancelledError):
+        if self._giving_back and error is not None:
+            # Whatever it made of the cancel, it did not come from the job.
             return None
         self._presence.record(job.name, round((self._clock() - started) * 1000))
         return self._verdict(active, value, error)
@@ -211,75 +225,6 @@ class Worker:
         attempt = f"attempt {job.attempts_made + 1} of {job.attempts}"
         _log.warning("queue %s: job %s (%s) %s, %s: %s", self.queue, job.id, job.name, attempt, then, verdict.reason)
         return verdict
-
-    async def _record(self, active: ActiveJob, verdict: Verdict, token: str) -> Taken | None:
-        """Record the end of a job for as long as it takes, and return the next job if one came along."""
-        job, backoff, unsure, tries = active.job, Backoff(), False, 0
-        attempts = {"attempts": job.attempts, "attemptsMade": job.attempts_made}
-        while True:
-            try:
-                if unsure and (adopted := await self._scripts.adopt(token, known=self._locks)) is not None:
-                    # Only the call whose reply was lost can have taken it, so that call recorded this job's end.
-                    self.jobs_done += 1
-                    return adopted
-                found = await self._scripts.record(
-                    job.id, verdict, token=token, attempts=attempts, opts=job.opts, fetch=not self._draining
-                )
-                self.jobs_done += 1
-                self._contact.ok()
-                if isinstance(found, Taken):
-                    return found
-                await self._pass_on()
-                return None
-            except ScriptRefusal as refusal:
-                if refusal.code in HAS_CHILDREN and isinstance(verdict, outcome.Completed):
-                    verdict = outcome.failed(active, UnrecoverableError(str(refusal)), options=self._options)
-                    continue
-                self._say_refused(job, refusal, unsure=unsure)
-                return None
-            except LinkError as error:
-                unsure = unsure or isinstance(error, LinkLostError)
-                tries += isinstance(error, ReplyError)
-                if tries >= _RECORD_TRIES:
-                    _log.error("queue %s: job %s: its end cannot be recorded: %s", self.queue, job.id, error)
-                    return None
-                self._contact.failed(error)
-                await asyncio.sleep(backoff.pause())
-
-    async def _pass_on(self) -> None:
-        """Tell others when a draining worker frees its place: at a global concurrency nothing else would."""
-        if not self._draining:
-            return
-        try:
-            await self._scripts.mark()
-        except LinkError as error:
-            _log.debug("queue %s: marker not set: %s", self.queue, error)
-
-    def _say_refused(self, job: Job, refusal: ScriptRefusal, *, unsure: bool) -> None:
-        if unsure:
-            # Our earlier call was executed and its reply lost, or the lock ended while Redis was away.
-            _log.info("queue %s: job %s: recorded before the connection broke, or lost with it", self.queue, job.id)
-            self.jobs_done += 1
-        else:
-            _log.error("queue %s: job %s ended, but %s: its end is not recorded", self.queue, job.id, refusal)
-
-    async def _return(self, job_id: str, token: str) -> None:
-        try:
-            for pause in (0.1, 0.3, 1.0, None):
-                try:
-                    await self._scripts.give_back(job_id, token)
-                    self.jobs_given_back += 1
-                    _log.info("queue %s: job %s given back", self.queue, job_id)
-                    return
-                except LinkError as error:
-                    if pause is None:
-                        _log.error("queue %s: job %s not given back: %s", self.queue, job_id, error)
-                        return
-                    await asyncio.sleep(pause)
-        except ScriptRefusal as refusal:
-            _log.warning("queue %s: job %s not given back: %s", self.queue, job_id, refusal)
-        finally:
-            self._locks.release(job_id, token)
 
     async def _advance_scheduler(self, job: Job) -> None:
         """Add the scheduler's next job before this one runs: without it the schedule would end here."""
