@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,8 @@ def embedded_redis(*, data_dir: Path | None = None) -> Iterator[ConnectionSettin
         try:
             # The package itself counts up from one port, where two servers that start at once meet.
             server = ValkeyServer(port=_free_port(), data_dir=data_dir, persist=persist, config=config)
-            server.start()
+            with _without_interrupt():
+                server.start()
             break
         except (ValkeyServerError, OSError) as error:
             if not attempts:
@@ -44,6 +46,19 @@ def embedded_redis(*, data_dir: Path | None = None) -> Iterator[ConnectionSettin
     finally:
         if server.is_running():
             server.stop()
+
+
+@contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Let what is started here inherit a blocked SIGINT: Ctrl-C goes to everything in the terminal.
+
+    A server that ends at once leaves the workers no time to finish their jobs.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _free_port() -> int:
