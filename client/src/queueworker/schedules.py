@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from croniter import croniter
 
-from queueworker.errors import InvalidJobError
+from queueworker.errors import InvalidJobError, QueueWorkerError
 from queueworker.jobs import encode_data
 from queueworker.options import JobOptions
 
@@ -80,7 +80,11 @@ async def upsert(
     opts = {key: value for key, value in template.encode().items() if key != "delay"}
     # bullmq computes cron times and calls its script by our own client; it is not closed, for the client is ours.
     bull = BullQueue(queue, {"connection": client, "prefix": prefix})
-    job = await bull.upsertJobScheduler(schedule.id, schedule.repeat(), name, data, opts)
+    try:
+        job = await bull.upsertJobScheduler(schedule.id, schedule.repeat(), name, data, opts)
+    except TypeError as error:
+        # So bullmq reports what its script refuses: jobs of this scheduler that stand where the next one would.
+        raise QueueWorkerError(f"queue {queue}: scheduler {schedule.id} was not stored: {error}") from error
     return Scheduled(schedule.id, None if job is None else str(job.id))
 
 
