@@ -236,6 +236,7 @@ async def test_drift_is_a_foreign_change_of_what_was_applied(bench: Bench, contr
     bench.scale_by_hand(3)
     path = deployment_path(bench.namespace)
     bench.api.patch(path, {"metadata": {"annotations": {"example.com/note": "seen"}}})
+    control_plane.kubectl("rollout", "restart", "-n", bench.namespace, "deployment/killmail")
     assert not (await bench.cluster.observe(resource)).drifted
 
     control_plane.kubectl(
@@ -247,7 +248,9 @@ async def test_drift_is_a_foreign_change_of_what_was_applied(bench: Bench, contr
     corrected = await bench.cluster.apply(resource, observed, secrets={})
     assert not corrected.drifted
     assert not (await bench.cluster.observe(remembering(resource, corrected))).drifted
-    container = bench.deployment()["spec"]["template"]["spec"]["containers"][0]
+    template = bench.deployment()["spec"]["template"]
+    container = template["spec"]["containers"][0]
+    assert "kubectl.kubernetes.io/restartedAt" in template["metadata"]["annotations"]
     assert (container["image"], corrected.replicas) == ("registry.invalid/worker:1", 3)
 
 

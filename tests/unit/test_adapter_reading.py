@@ -9,6 +9,7 @@ import pytest
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.cluster.kubernetes.deployments import (
     is_rolled_out,
+    misses_pods,
     ownership_of,
     rollout_problem,
     workers_of,
@@ -17,7 +18,7 @@ from queueworker_operator.cluster.kubernetes.errors import NotFoundError, refusa
 from queueworker_operator.cluster.kubernetes.fields import applied_fields, handover
 from queueworker_operator.cluster.kubernetes.pods import pod_problem
 from queueworker_operator.cluster.port import ClusterUnavailableError, ConflictError
-from queueworker_operator.scaling.observation import Ownership
+from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
 SELECTOR = {"queueworker.dev/queueworker": "killmail"}
 STEADY = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "availableReplicas": 3, "readyReplicas": 3}
@@ -124,6 +125,14 @@ def test_why_a_rollout_does_not_go_on(condition: dict[str, Any], reason: Conditi
 
     assert (problem and problem.reason) == reason
     assert problem is None or problem.message == condition["message"]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "present", "ready", "missed"),
+    [(3, 3, 3, False), (3, 0, 0, True), (3, 4, 3, True), (1, 3, 3, False), (0, 0, 0, False)],
+)
+def test_pods_are_looked_at_while_one_is_missed(replicas: int, present: int, ready: int, missed: bool) -> None:
+    assert misses_pods(WorkersObservation(replicas=replicas, present=present, ready=ready)) is missed
 
 
 def managed(manager: str, operation: str, fields: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Final
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import GROUP, PLURAL, VERSION, QueueWorkerSpec, QueueWorkerStatus
 from queueworker_operator.cluster.kubernetes import reports
-from queueworker_operator.cluster.kubernetes.deployments import workers_of
+from queueworker_operator.cluster.kubernetes.deployments import misses_pods, workers_of
 from queueworker_operator.cluster.kubernetes.errors import NotFoundError
 from queueworker_operator.cluster.kubernetes.fields import (
     REPLICAS_MANAGER,
@@ -64,7 +64,7 @@ class KubernetesCluster:
             return WorkersObservation(selector=selector(resource.key.name))
         memory = resource.status.scaling.memory if resource.status and resource.status.scaling else None
         workers = _workers(resource, found, applied_before=memory.applied_fields if memory else None)
-        if workers.ownership is not Ownership.OURS or workers.ready >= workers.replicas:
+        if workers.ownership is not Ownership.OURS or not misses_pods(workers):
             return workers
         return dataclasses.replace(workers, pod_problem=await self._pod_problem(resource.key))
 

@@ -75,6 +75,11 @@ def rollout_problem(deployment: JsonObject) -> Problem | None:
     return None
 
 
+def misses_pods(workers: WorkersObservation) -> bool:
+    """Whether a pod is not ready that should be: one of those asked for, or one that a rollout has added to them."""
+    return workers.ready < max(workers.replicas, workers.present)
+
+
 def _ownership(deployment: JsonObject, *, name: str, uid: str) -> Ownership:
     references = deployment["metadata"].get("ownerReferences") or []
     controller = next((reference for reference in references if reference.get("controller")), None)
