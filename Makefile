@@ -48,6 +48,9 @@ test: $(READY) cluster-build ## every test, on real servers; the first run build
 test-fast: $(READY) ## the pure tests only, seconds
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit tests/chart
 
+demo: $(READY) ## the main job on embedded servers: a burst of jobs, workers from 0 to N and back to 0, a summary
+	@$(BIN)/python -m examples.demo
+
 soak: $(READY) cluster-build ## the long tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m soak --timeout 3600
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 
 from examples.demo.ledger import JobKey, JobRecord, StoredKill
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from queueworker.connection import Client
+from queueworker.connection import Client, connect
 from queueworker.keys import QueueKeys
+from queueworker.settings import ConnectionSettings
 from queueworker_processors.killboard.tables import killmail_attackers, killmail_items, killmails, market_prices
 
 FINISHED = ("completed", "failed")
@@ -47,14 +49,15 @@ async def stored_kills(engine: AsyncEngine) -> dict[int, StoredKill]:
         return {row[0]: StoredKill(cents=round(row[1] * 100), attackers=row[2], items=row[3]) for row in found}
 
 
-async def job_records(client: Client, queues: Iterable[QueueKeys]) -> dict[JobKey, JobRecord]:
+async def job_records(redis: ConnectionSettings, queues: Iterable[QueueKeys]) -> dict[JobKey, JobRecord]:
     """Read every finished job of the queues; the demo keeps them all."""
     records: dict[JobKey, JobRecord] = {}
-    for keys in queues:
-        for state in FINISHED:
-            ids: list[str] = await client.zrange(keys.of(state), 0, -1)
-            for start in range(0, len(ids), CHUNK):
-                records |= await _records(client, keys, state, ids[start : start + CHUNK])
+    async with aclosing(connect(redis)) as client:
+        for keys in queues:
+            for state in FINISHED:
+                ids = [str(job_id) for job_id in await client.zrange(keys.of(state), 0, -1)]
+                for start in range(0, len(ids), CHUNK):
+                    records |= await _records(client, keys, state, ids[start : start + CHUNK])
     return records
 
 

@@ -16,7 +16,7 @@ SEED = 20_260_818
 FIRST_ID = 130_000_001
 LIVE, BACKFILL = "bull", "backfill"
 SOON_MILLISECONDS = 6_000
-LATER_MILLISECONDS = 25_000
+LATER_MILLISECONDS, LATER_MILLISECONDS_PER_JOB = 14_000, 4
 """Late enough that the workers are at zero by then, and have to come back."""
 
 
@@ -32,9 +32,10 @@ class Planned:
 def plan(count: int) -> Iterator[Planned]:
     """Plan `count` jobs: of ten, one is urgent and one delayed by seconds, two are backfill; the last few come late."""
     late = max(1, count // 100)
+    later = LATER_MILLISECONDS + LATER_MILLISECONDS_PER_JOB * count
     for number, kill in enumerate(kills(count, seed=SEED, first_id=FIRST_ID)):
         if number >= count - late:
-            yield _planned(kill, LIVE, priority=Priority.NORMAL, delay=LATER_MILLISECONDS)
+            yield _planned(kill, LIVE, priority=Priority.NORMAL, delay=later)
         elif number % 10 == 3:
             yield _planned(kill, LIVE, priority=Priority.HIGH)
         elif number % 10 == 7:

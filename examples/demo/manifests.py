@@ -1,14 +1,14 @@
-"""The QueueWorkers of the demo: those of examples/, with the demo's short windows and servers laid over."""
+"""The QueueWorkers of the demo: those of examples/ with the demo's short windows laid over, and its Secret."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from queueworker.settings import ConnectionSettings
+from queueworker_operator.documents import Documents, of_documents
 from queueworker_operator.manifests.overlay import overlay
 
 EXAMPLES = Path(__file__).parents[1]
@@ -17,21 +17,25 @@ NAMES = ("killmail", "killmail-backfill")
 JsonObject = dict[str, Any]
 
 
-def queueworkers(redis: ConnectionSettings) -> list[JsonObject]:
-    """Return the QueueWorkers, pointed at this Redis, which asks for no password."""
+def queueworkers() -> list[tuple[str, JsonObject]]:
+    """Return the QueueWorkers, each with its place for messages."""
     patch = yaml.safe_load(OVERLAY.read_text())
-    server = {"spec": {"redis": {"host": redis.host, "port": redis.port, "auth": None}}}
-    return [_laid_over(name, patch["all"], patch["each"][name], server) for name in NAMES]
+    return [_laid_over(EXAMPLES / f"{name}.yaml", patch["all"], patch["each"][name]) for name in NAMES]
 
 
-def secrets(database_url: str) -> list[JsonObject]:
-    """Return the Secret that the QueueWorkers take the database from."""
-    metadata = {"name": "killboard-database"}
-    return [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"url": database_url}}]
+def documents(redis: ConnectionSettings, database_url: str) -> Documents:
+    """Return all that is to run, on this Redis, which asks for no password, and this database."""
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "killboard-database"},
+        "stringData": {"url": database_url},
+    }
+    return of_documents([*queueworkers(), ("the database's Secret", secret)]).on_redis(redis, keep_auth=False)
 
 
-def _laid_over(name: str, *patches: Mapping[str, Any]) -> JsonObject:
-    document = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+def _laid_over(path: Path, *patches: JsonObject) -> tuple[str, JsonObject]:
+    document: JsonObject = yaml.safe_load(path.read_text())
     for patch in patches:
         document = overlay(document, patch)
-    return document
+    return f"{path.name} with {OVERLAY.name}", document

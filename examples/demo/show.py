@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from examples.demo import evidence
 from examples.demo.documents import prices
 from examples.demo.ledger import Summary, judge
-from examples.demo.load import SEED, Planned, plan
-from examples.demo.manifests import JsonObject, queueworkers, secrets
-from examples.demo.stage import local_operator
-from examples.demo.view import Row, View, open_view
+from examples.demo.load import SEED, plan
+from examples.demo.manifests import documents
+from examples.demo.view import Line, View, open_view
 from rich.console import Console
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from queueworker import Queue
-from queueworker.connection import connect
 from queueworker.embedded import embedded_redis
 from queueworker.settings import ConnectionSettings
-from queueworker.snapshot import QueueSnapshot
-from queueworker_operator.cluster.local import LocalCluster
-from queueworker_operator.cluster.port import Key
+from queueworker_operator.cluster.port import Key, Resource
+from queueworker_operator.runtime import LocalRuntime, Row, RuntimeSettings
 from queueworker_processors import migrate, storage
 from queueworker_processors.embedded import embedded_postgres
 
@@ -36,29 +35,30 @@ class Show:
     """What is running, and what was seen of it."""
 
     queues: Mapping[Key, Queue]
-    cluster: LocalCluster
-    peaks: dict[Key, int] = field(default_factory=dict)
+    runtime: LocalRuntime
+    peaks: dict[str, int] = field(default_factory=dict)
 
-    async def rows(self) -> list[Row]:
+    async def lines(self) -> list[Line]:
         """Look at every QueueWorker and its queue."""
-        snapshots = await asyncio.gather(*(queue.stats() for queue in self.queues.values()))
-        return [self._row(key, snapshot) for key, snapshot in zip(self.queues, snapshots, strict=True)]
+        return [await self._line(row) for row in self.runtime.rows()]
 
-    def _row(self, key: Key, seen: QueueSnapshot) -> Row:
-        workers = [worker for worker in self.cluster.workers(key) if not worker.stopping]
-        self.peaks[key] = max(self.peaks.get(key, 0), len(workers))
-        status = self.cluster.status(key)
-        return Row(
-            name=key.name,
+    async def _line(self, row: Row) -> Line:
+        # The operator reads a quiet queue every few seconds only; here it is read each time.
+        seen = await self.queues[row.key].stats()
+        name = row.key.name
+        self.peaks[name] = max(self.peaks.get(name, 0), row.replicas)
+        return Line(
+            name=name,
             queue=f"{seen.prefix}:{seen.queue}",
-            replicas=len(workers),
-            ready=sum(worker.ready for worker in workers),
+            replicas=row.replicas,
+            ready=row.ready,
+            ending=row.ending,
             backlog=seen.backlog,
             delayed=seen.delayed - seen.delayed_due,
             active=seen.active,
             done=seen.completed + seen.failed,
             oldest_seconds=seen.oldest_age_seconds,
-            reason=str(status.scaling.reason) if status is not None and status.scaling is not None else "",
+            reason=row.problem or row.reason,
         )
 
 
@@ -86,65 +86,63 @@ class Outcome:
 
 
 async def run(*, jobs: int, seconds: float, log: Path, console: Console) -> Outcome:
-    """Run the main job with so many jobs; ends when all is done and no worker is left, or when the time is up."""
+    """Run the main job with so many jobs; it ends when all is done and no worker is left, or when the time is up."""
     began = time.monotonic()
     planned = list(plan(jobs))
     with embedded_redis() as redis, embedded_postgres() as database_url, log.open("w") as output:
-        url = storage.database_url({storage.DATABASE_URL: database_url})
-        await migrate.upgrade(url)
-        async with AsyncExitStack() as stack:
-            engine = storage.create_engine(url, size=2)
-            stack.push_async_callback(engine.dispose)
-            await evidence.seed_prices(engine, prices(SEED))
-            documents = queueworkers(redis)
-            queues = await stack.enter_async_context(_open_queues(documents, redis))
-            console.print(
-                f"Valkey on {redis.address}, PostgreSQL with {len(prices(SEED))} prices; workers log to {log}"
-            )
-            view = stack.enter_context(open_view(console))
-
-            def write(worker: str, line: str) -> None:
-                output.write(f"{worker} | {line}\n")
-                output.flush()
-
-            async with local_operator(documents, secrets(database_url), log=write) as cluster:
-                show = Show(queues=queues, cluster=cluster)
-                await _put_in(planned, list(queues.values()))
-                at_zero = await _watch(show, view, jobs=jobs, began=began, seconds=seconds)
-            client = connect(redis)
-            stack.push_async_callback(client.aclose)
-            records = await evidence.job_records(client, [queue.keys for queue in queues.values()])
+        console.print(f"Valkey on {redis.address}, PostgreSQL on a socket; the workers' logs: {log}", soft_wrap=True)
+        async with _database(database_url) as engine, AsyncExitStack() as stack:
+            found = documents(redis, database_url)
+            queues = {one.key: await stack.enter_async_context(_queue(one, redis)) for one in found.resources}
+            async with LocalRuntime(found, RuntimeSettings(log=_writer(output))) as runtime:
+                show = Show(queues=queues, runtime=runtime)
+                for queue in queues.values():
+                    await queue.enqueue_many(one.job for one in planned if one.prefix == queue.prefix)
+                with open_view(console) as view:
+                    at_zero = await _watch(show, view, jobs=jobs, began=began, seconds=seconds)
+            records = await evidence.job_records(redis, [queue.keys for queue in queues.values()])
             stored = await evidence.stored_kills(engine)
     return Outcome(
         summary=judge([one.entry for one in planned], records, stored),
         at_zero=at_zero,
-        peaks={key.name: most for key, most in show.peaks.items()},
+        peaks=show.peaks,
         seconds=time.monotonic() - began,
     )
 
 
 @asynccontextmanager
-async def _open_queues(documents: Sequence[JsonObject], redis: ConnectionSettings) -> AsyncIterator[dict[Key, Queue]]:
-    async with AsyncExitStack() as stack:
-        queues = {}
-        for document in documents:
-            spec = document["spec"]
-            queue = Queue(spec["queues"][0]["name"], redis, prefix=spec.get("prefix", "bull"))
-            queues[Key("default", document["metadata"]["name"])] = await stack.enter_async_context(queue)
-        yield queues
+async def _database(text: str) -> AsyncIterator[AsyncEngine]:
+    """Make the tables, put the prices in, and yield the engine."""
+    url = storage.database_url({storage.DATABASE_URL: text})
+    await migrate.upgrade(url)
+    engine = storage.create_engine(url, size=2)
+    try:
+        await evidence.seed_prices(engine, prices(SEED))
+        yield engine
+    finally:
+        await engine.dispose()
 
 
-async def _put_in(planned: Sequence[Planned], queues: Sequence[Queue]) -> None:
-    for queue in queues:
-        await queue.enqueue_many(one.job for one in planned if one.prefix == queue.prefix)
+def _queue(resource: Resource, redis: ConnectionSettings) -> Queue:
+    if resource.spec is None:
+        raise ValueError(f"{resource.key}: {resource.spec_error}")
+    return Queue(resource.spec.queues[0].name, redis, prefix=resource.spec.prefix)
+
+
+def _writer(output: TextIO) -> Callable[[str, str], None]:
+    def write(worker: str, line: str) -> None:
+        output.write(f"{worker} | {line}\n")
+        output.flush()
+
+    return write
 
 
 async def _watch(show: Show, view: View, *, jobs: int, began: float, seconds: float) -> bool:
     """Show what is until all jobs are done and all workers ended; return whether that was in time."""
     while (now := time.monotonic() - began) < seconds:
-        rows = await show.rows()
-        view.show(rows, seconds=now)
-        if sum(row.done for row in rows) >= jobs and not any(show.cluster.workers(key) for key in show.queues):
+        lines = await show.lines()
+        view.show(lines, seconds=now)
+        if sum(line.done for line in lines) >= jobs and not any(line.replicas or line.ending for line in lines):
             return True
         await asyncio.sleep(TICK_SECONDS)
     return False

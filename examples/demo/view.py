@@ -15,13 +15,15 @@ COLUMNS = ("NAME", "QUEUE", "REPLICAS", "READY", "BACKLOG", "DELAYED", "ACTIVE",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Line:
     """One QueueWorker at one moment."""
 
     name: str
     queue: str
     replicas: int
     ready: int
+    ending: int
+    """Workers that finish their jobs and end then; replicas are the others."""
     backlog: int
     delayed: int
     active: int
@@ -31,16 +33,17 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The row as text."""
+        """The line as text."""
         oldest = "-" if self.oldest_seconds is None else f"{self.oldest_seconds:.0f}s"
-        numbers = (self.replicas, self.ready, self.backlog, self.delayed, self.active, self.done)
-        return (self.name, self.queue, *map(str, numbers), oldest, self.reason)
+        replicas = f"{self.replicas}+{self.ending}" if self.ending else str(self.replicas)
+        numbers = (self.ready, self.backlog, self.delayed, self.active, self.done)
+        return (self.name, self.queue, replicas, *map(str, numbers), oldest, self.reason)
 
 
 class View(Protocol):
     """Something that shows rows again and again."""
 
-    def show(self, rows: Sequence[Row], *, seconds: float) -> None:
+    def show(self, lines: Sequence[Line], *, seconds: float) -> None:
         """Show what is so many seconds after the start."""
 
 
@@ -58,10 +61,10 @@ class _Table:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def show(self, rows: Sequence[Row], *, seconds: float) -> None:
+    def show(self, lines: Sequence[Line], *, seconds: float) -> None:
         table = Table(*COLUMNS, title=f"{seconds:.0f} s", title_justify="left", box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*row.cells)
+        for line in lines:
+            table.add_row(*line.cells)
         self._live.update(table, refresh=True)
 
 
@@ -74,14 +77,14 @@ class _Lines:
         self._console = console
         self._said: dict[str, tuple[object, float]] = {}
 
-    def show(self, rows: Sequence[Row], *, seconds: float) -> None:
-        for row in rows:
-            change = (row.replicas, row.ready, row.reason)
-            before, when = self._said.get(row.name, (None, 0.0))
-            busy = row.backlog + row.active > 0
+    def show(self, lines: Sequence[Line], *, seconds: float) -> None:
+        for line in lines:
+            change = (line.replicas, line.ready, line.ending, line.reason)
+            before, when = self._said.get(line.name, (None, 0.0))
+            busy = line.backlog + line.active > 0
             if change != before or (busy and seconds - when >= self._EVERY_SECONDS):
-                self._said[row.name] = (change, seconds)
+                self._said[line.name] = (change, seconds)
                 facts = " ".join(
-                    f"{title.lower()}={cell}" for title, cell in zip(COLUMNS[1:], row.cells[1:], strict=True)
+                    f"{title.lower()}={cell}" for title, cell in zip(COLUMNS[1:], line.cells[1:], strict=True)
                 )
-                self._console.print(f"{seconds:5.1f} s  {row.name}: {facts}", soft_wrap=True, highlight=False)
+                self._console.print(f"{seconds:5.1f} s  {line.name}: {facts}", soft_wrap=True, highlight=False)

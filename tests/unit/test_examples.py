@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from examples.demo.manifests import NAMES, queueworkers
+from examples.demo.manifests import NAMES, documents, queueworkers
 
 from queueworker.settings import ConnectionSettings
 from queueworker_operator.api.v1alpha1 import GROUP, KIND, VERSION, QueueWorkerSpec, parse_spec
@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
 
 
-def documents(path: Path) -> list[dict[str, Any]]:
+def documents_of(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
@@ -31,13 +31,13 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_an_example_is_valid_and_has_no_field_that_does_not_exist(path: Path) -> None:
-    for document in documents(path):
+    for document in documents_of(path):
         checked(document)
         assert (document["apiVersion"], document["kind"]) == (f"{GROUP}/{VERSION}", KIND)
 
 
 def test_examples_have_names_of_their_own() -> None:
-    names = [document["metadata"]["name"] for path in FILES for document in documents(path)]
+    names = [document["metadata"]["name"] for path in FILES for document in documents_of(path)]
 
     assert len(names) == len(set(names))
 
@@ -49,9 +49,10 @@ def test_the_page_of_the_examples_names_each_of_them() -> None:
 
 
 def test_the_demo_runs_examples_that_stay_valid_with_its_windows_laid_over() -> None:
-    laid = queueworkers(ConnectionSettings(host="127.0.0.1", port=7000))
+    found = documents(ConnectionSettings(host="127.0.0.1", port=7000), "postgresql://localhost/demo")
 
-    for document in laid:
-        spec = checked(document)
-        assert (spec.redis.port, spec.redis.auth) == (7000, None)
-    assert [document["metadata"]["name"] for document in laid] == list(NAMES)
+    assert [one.key.name for one in found.resources] == list(NAMES)
+    for (_, laid), resource in zip(queueworkers(), found.resources, strict=True):
+        checked(laid)
+        assert resource.spec is not None
+        assert (resource.spec.redis.port, resource.spec.redis.auth) == (7000, None)
