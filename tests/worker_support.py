@@ -98,7 +98,7 @@ def worker_process(
     """Start a worker process on the processors of `worker_ledger`, with short times; kill it at the end."""
     variables = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
         "PYTHONWARNINGS": "error",
         "QUEUEWORKER_NAME": name,
         "QUEUEWORKER_LOCK_MILLISECONDS": "1000",

@@ -17,8 +17,10 @@ from worker_support import eventually, working
 
 from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
+from queueworker_worker.engine.fetch import Marker
 from queueworker_worker.engine.options import Limiter
 from queueworker_worker.engine.outcome import completed
+from queueworker_worker.engine.pooled import link_to
 from queueworker_worker.errors import UnrecoverableError
 from queueworker_worker.job import Job
 
@@ -68,22 +70,38 @@ async def test_takes_plain_jobs_first_then_by_priority_each_in_the_order_added(
     assert recorder.ran == ["a", "b", "p1", "p5", "p5b"]
 
 
+@pytest.mark.parametrize("milliseconds", [0, 100, 250, 1300])
 async def test_idle_worker_starts_new_and_delayed_jobs_without_waiting_for_a_timeout(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue
+    milliseconds: int, redis_settings: ConnectionSettings, queue: bullmq.Queue
 ) -> None:
-    late: dict[int, float] = {}
+    late: list[float] = []
 
     async def note(job: Job) -> None:
-        late[job.data] = time.time() * 1000 - (job.timestamp + job.data)
+        late.append(time.time() * 1000 - (job.timestamp + milliseconds))
 
     async with working(note, redis_settings, longest_block_seconds=5.0) as worker:
         await eventually(lambda: worker.ready)
-        for milliseconds in (1300, 250, 100, 0):
-            await queue.add("any", milliseconds, {"delay": milliseconds})
-            await asyncio.sleep(0.02)
-        await eventually(lambda: len(late) == 4)
-    assert max(late.values()) < 300, late
-    assert min(late.values()) >= -5, late
+        await asyncio.sleep(0.05)
+        await queue.add("any", {}, {"delay": milliseconds})
+        await eventually(lambda: late)
+    assert -5 <= late[0] < 300
+
+
+async def test_marker_that_comes_when_no_slot_listens_is_put_back(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis
+) -> None:
+    link, blocking = link_to(redis_settings), link_to(redis_settings)
+    marker, stopped = Marker(link, blocking, "marker", longest_block=5), asyncio.Event()
+    assert await marker.wait(0.05, stopped) is None
+    marker.leave()
+    await client.zadd("marker", {"1": 1_700_000_000_000})
+    await eventually(lambda: client.zscore("marker", "1"))
+    assert await marker.wait(1, stopped) == 1_700_000_000_000
+    stopped.set()
+    assert await marker.wait(1, stopped) is None
+    await marker.aclose()
+    assert await client.zrange("marker", 0, -1) == ["0"]
+    await link.aclose()
 
 
 async def test_delayed_job_is_started_by_the_worker_that_did_not_pop_its_marker(
@@ -313,9 +331,7 @@ async def test_limiter_is_honoured(redis_settings: ConnectionSettings, queue: bu
     assert 0.75 < times[-1] - times[0] < 1.4
 
 
-async def test_global_concurrency_holds_over_workers_and_a_leaving_one_passes_its_place_on(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue
-) -> None:
+async def test_global_concurrency_holds_over_workers(redis_settings: ConnectionSettings, queue: bullmq.Queue) -> None:
     running = most = 0
     done: list[int] = []
 
@@ -323,17 +339,34 @@ async def test_global_concurrency_holds_over_workers_and_a_leaving_one_passes_it
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.02)
         running -= 1
         done.append(job.data)
 
     await queue.setGlobalConcurrency(2)
     await queue.addBulk([{"name": "any", "data": n, "opts": {}} for n in range(20)])
-    async with working(count, redis_settings, name="stays", concurrency=3, longest_block_seconds=5.0):
-        async with working(count, redis_settings, name="leaves", concurrency=3, longest_block_seconds=5.0):
-            await eventually(lambda: len(done) >= 4)
-        await eventually(lambda: len(done) == 20, seconds=3)
+    async with (
+        working(count, redis_settings, name="one", concurrency=3),
+        working(count, redis_settings, name="two", concurrency=3),
+    ):
+        await eventually(lambda: len(done) == 20)
     assert most == 2
+
+
+async def test_leaving_worker_passes_its_place_in_the_global_concurrency_on(
+    redis_settings: ConnectionSettings, queue: bullmq.Queue
+) -> None:
+    await queue.setGlobalConcurrency(1)
+    leaving, staying = Recorder(600), Recorder()
+    await queue.add("any", 1, {})
+    async with working(leaving, redis_settings, name="leaves", longest_block_seconds=5.0) as first:
+        await eventually(lambda: leaving.ran)
+        async with working(staying, redis_settings, name="stays", longest_block_seconds=5.0) as second:
+            await eventually(lambda: second.ready)
+            await queue.add("any", 2, {})
+            first.drain()
+            await eventually(lambda: first.jobs_done)
+            await eventually(lambda: staying.ran == [2], seconds=1)
 
 
 async def test_given_back_job_is_taken_at_once_with_no_attempt_counted_and_its_priority(

@@ -85,6 +85,28 @@ async def test_lost_replies_lose_no_job_and_repeat_none(client: redis.asyncio.Re
     assert await client.llen(KEYS.of("active")) == 0
 
 
+async def test_job_that_comes_with_the_last_record_is_not_begun_while_draining(
+    client: redis.asyncio.Redis, proxy: FaultProxy
+) -> None:
+    """The record of the first job was sent with the wish for another one, and the drain begins before its reply."""
+    ran: list[int] = []
+
+    async def slow_reply(job: Job) -> None:
+        ran.append(job.data)
+        proxy.mode, proxy.delay_seconds = Mode.DELAY, 0.4
+
+    async def has_fetched_the_second() -> bool:
+        return bool(await client.lrange(KEYS.of("active"), 0, -1) == ["2"])
+
+    await add(client, 2)
+    settings = ConnectionSettings(host=proxy.host, port=proxy.port)
+    async with working(slow_reply, settings, lock_ms=5_000, heartbeat_seconds=5) as worker:
+        await eventually(has_fetched_the_second)
+        worker.drain()
+    assert (ran, worker.jobs_given_back) == ([0], 1)
+    assert await client.lrange(KEYS.of("wait"), 0, -1) == ["2"]
+
+
 async def test_connections_killed_again_and_again(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis
 ) -> None:
