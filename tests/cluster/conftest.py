@@ -99,10 +99,29 @@ def crd(control_plane: ControlPlane) -> str:
     """Install the CRD of QueueWorker and return the path of its group and version."""
     if not CRD_FILE.is_file():
         raise ClusterError(f"{CRD_FILE} is missing: generate it first (queueworker crd)")
-    control_plane.kubectl("apply", "--server-side", "-f", str(CRD_FILE))
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", f"-f={CRD_FILE}")
+    install_crd(control_plane)
     version = control_plane.api.get(CRD_PATH)["spec"]["versions"][0]["name"]
     return f"/apis/queueworker.dev/{version}"
+
+
+def install_crd(plane: ControlPlane) -> None:
+    """Install the CRD and wait until the API server serves it and the garbage collector knows it.
+
+    The collector asks for new kinds every 30 s only, and until then it holds back what their objects own.
+    """
+    plane.kubectl("apply", "--server-side", "-f", str(CRD_FILE))
+    deadline = time.monotonic() + 20
+    while not any(
+        condition["type"] == "Established" and condition["status"] == "True"
+        for condition in plane.api.get(CRD_PATH).get("status", {}).get("conditions") or []
+    ):
+        if time.monotonic() > deadline:
+            raise ClusterError("the CRD was not established within 20 s")
+        time.sleep(0.05)
+    manager = plane.components["kube-controller-manager"]
+    manager.stop()
+    manager.start()
+    plane.wait_ready()
 
 
 @pytest.fixture(scope="session")

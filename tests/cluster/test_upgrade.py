@@ -7,17 +7,18 @@ from acceptance import Story, eventually, running_operator
 
 # A build whose renderer differs: another revision, and another environment variable in every pod.
 OTHER_BUILD = """
-from queueworker_operator.manifests import deployment, template
+from importlib import import_module
 
-deployment.deployment.__kwdefaults__["renderer_revision"] += 1
-render = template.pod_template
+adapter = import_module("queueworker_operator.cluster.kubernetes.adapter")
+render = adapter.deployment
+
 def other(*args, **kwargs):
-    rendered = render(*args, **kwargs)
-    rendered["spec"]["containers"][0]["env"].append({"name": "OF_THE_OTHER_BUILD", "value": "yes"})
+    rendered = render(*args, **{**kwargs, "renderer_revision": 99})
+    rendered["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "OF_THE_OTHER_BUILD", "value": "yes"})
     return rendered
-deployment.pod_template = other
-from queueworker.cli.app import main
-main()
+
+adapter.deployment = other
+import_module("queueworker.cli.app").main()
 """
 
 
