@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    def __init__(self) -> None:
+    def __init__(self, start: float) -> None:
         super().__init__()
-        self.now = 1000.0
+        self.now = start
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout > 0:
@@ -24,15 +24,15 @@ class _JumpingSelector(selectors.SelectSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """Only for code that waits for timers alone: sockets and processes would never get their time."""
 
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    def __init__(self, start: float = 1000.0) -> None:
+        self._jumping = _JumpingSelector(start)
         super().__init__(self._jumping)
 
     def time(self) -> float:
         return self._jumping.now
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+def run(main: Coroutine[Any, Any, T], *, start: float = 1000.0) -> T:
+    """Run a coroutine in virtual time; the loop's clock begins at `start`."""
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(start)) as runner:
         return runner.run(main)

@@ -168,7 +168,7 @@ class Reconciler:
         if memory.history.fewer_reading is not None and not memory.history.confirmed:
             self._queues.wake_after_next_read(resource.key)
         pause = await self._reporter.report(resource, memory, status)
-        waits = [self._workers_period(memory) - self._workers_age(memory), *self._retries(memory)]
+        waits = [self._workers_period(memory) - self._workers_age(memory), *self._retries(resource.key, memory)]
         if pause is not None:
             waits.append(pause)
         if decision.recheck_at is not None:
@@ -176,12 +176,13 @@ class Reconciler:
         return max(SHORTEST_SECONDS, min(waits))
 
     async def _read_secrets(self, resource: Resource, memory: Memory) -> None:
-        refused = any(
-            reading.problem is not None and reading.problem.reason is ConditionReason.REDIS_AUTH_FAILED
-            for reading in self._queues.readings(resource.key)
-        )
-        if secrets.are_due(memory, login_refused=refused, now=self._clock()):
+        refused = self._login_refused(resource.key)
+        if secrets.due_in(memory, login_refused=refused, now=self._clock()) <= 0:
             await secrets.read(self._cluster, resource, memory, now=self._clock())
+
+    def _login_refused(self, key: Key) -> bool:
+        problems = [reading.problem for reading in self._queues.readings(key)]
+        return any(problem is not None and problem.reason is ConditionReason.REDIS_AUTH_FAILED for problem in problems)
 
     def _observe_queues(
         self, resource: Resource, spec: QueueWorkerSpec, memory: Memory
@@ -264,11 +265,10 @@ class Reconciler:
         )
         return self._settings.resync if settled else self._settings.unsettled
 
-    def _retries(self, memory: Memory) -> Iterable[float]:
+    def _retries(self, key: Key, memory: Memory) -> Iterable[float]:
         at = self._clock()
         yield from (refusal.again_at - at for refusal in memory.refusals.values())
-        period = secrets.RETRY_SECONDS if memory.secrets_problem else secrets.REFRESH_SECONDS
-        yield memory.secrets_read_at + period - at
+        yield secrets.due_in(memory, login_refused=self._login_refused(key), now=at)
         if memory.workers is not None and memory.workers.drifted and memory.drift_corrected_at is not None:
             yield max(1.0, memory.drift_corrected_at + DRIFT_SECONDS - self._now())
 

@@ -17,10 +17,10 @@ def secret_names(redis: Redis) -> list[str]:
     return sorted(operator_secrets(redis).keys() | worker_secrets(redis).keys())
 
 
-def are_due(memory: Memory, *, login_refused: bool, now: float) -> bool:
-    """Whether it is time to read the Secrets again."""
+def due_in(memory: Memory, *, login_refused: bool, now: float) -> float:
+    """Return in how many seconds the Secrets are to be read again; 0 or less is now."""
     hurry = login_refused or memory.secrets_problem is not None
-    return now - memory.secrets_read_at >= (RETRY_SECONDS if hurry else REFRESH_SECONDS)
+    return memory.secrets_read_at + (RETRY_SECONDS if hurry else REFRESH_SECONDS) - now
 
 
 async def read(cluster: Cluster, resource: Resource, memory: Memory, *, now: float) -> None:
