@@ -13,14 +13,14 @@ from queueworker_operator.manifests.overlay import overlay
 
 EXAMPLES = Path(__file__).parents[1]
 OVERLAY = Path(__file__).with_name("overlay.yaml")
-NAMES = ("killmail", "killmail-backfill")
+FILES = ("killmail.yaml", "killmail-backfill.yaml")
 JsonObject = dict[str, Any]
 
 
 def queueworkers() -> list[tuple[str, JsonObject]]:
     """Return the QueueWorkers, each with its place for messages."""
     patch = yaml.safe_load(OVERLAY.read_text())
-    return [_laid_over(EXAMPLES / f"{name}.yaml", patch["all"], patch["each"][name]) for name in NAMES]
+    return [(f"{file} with {OVERLAY.name}", _laid_over(EXAMPLES / file, patch)) for file in FILES]
 
 
 def documents(redis: ConnectionSettings, database_url: str) -> Documents:
@@ -34,8 +34,6 @@ def documents(redis: ConnectionSettings, database_url: str) -> Documents:
     return of_documents([*queueworkers(), ("the database's Secret", secret)]).on_redis(redis, keep_auth=False)
 
 
-def _laid_over(path: Path, *patches: JsonObject) -> tuple[str, JsonObject]:
+def _laid_over(path: Path, patch: JsonObject) -> JsonObject:
     document: JsonObject = yaml.safe_load(path.read_text())
-    for patch in patches:
-        document = overlay(document, patch)
-    return f"{path.name} with {OVERLAY.name}", document
+    return overlay(overlay(document, patch["all"]), patch["each"][document["metadata"]["name"]])

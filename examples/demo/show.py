@@ -49,13 +49,13 @@ class Show:
         self.peaks[name] = max(self.peaks.get(name, 0), row.replicas)
         return Line(
             name=name,
-            queue=f"{seen.prefix}:{seen.queue}",
+            queue=seen.queue,
             replicas=row.replicas,
             ready=row.ready,
             ending=row.ending,
             backlog=seen.backlog,
-            delayed=seen.delayed - seen.delayed_due,
             active=seen.active,
+            later=seen.delayed - seen.delayed_due,
             done=seen.completed + seen.failed,
             oldest_seconds=seen.oldest_age_seconds,
             reason=row.problem or row.reason,

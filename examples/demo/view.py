@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-COLUMNS = ("NAME", "QUEUE", "REPLICAS", "READY", "BACKLOG", "DELAYED", "ACTIVE", "DONE", "OLDEST", "REASON")
+COLUMNS = ("NAME", "QUEUE", "REPLICAS", "READY", "BACKLOG", "LATER", "DONE", "OLDEST", "REASON")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,9 @@ class Line:
     ending: int
     """Workers that finish their jobs and end then; replicas are the others."""
     backlog: int
-    delayed: int
     active: int
+    later: int
+    """Delayed jobs that are not due yet."""
     done: int
     oldest_seconds: float | None
     reason: str
@@ -36,7 +37,7 @@ class Line:
         """The line as text."""
         oldest = "-" if self.oldest_seconds is None else f"{self.oldest_seconds:.0f}s"
         replicas = f"{self.replicas}+{self.ending}" if self.ending else str(self.replicas)
-        numbers = (self.ready, self.backlog, self.delayed, self.active, self.done)
+        numbers = (self.ready, self.backlog, self.later, self.done)
         return (self.name, self.queue, replicas, *map(str, numbers), oldest, self.reason)
 
 
@@ -62,7 +63,10 @@ class _Table:
         self._live = live
 
     def show(self, lines: Sequence[Line], *, seconds: float) -> None:
-        table = Table(*COLUMNS, title=f"{seconds:.0f} s", title_justify="left", box=None, pad_edge=False)
+        # Fits a terminal of 80 columns with the longest reason.
+        table = Table(title=f"{seconds:.0f} s", title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for title in COLUMNS:
+            table.add_column(title, no_wrap=True)
         for line in lines:
             table.add_row(*line.cells)
         self._live.update(table, refresh=True)

@@ -83,7 +83,7 @@ def test_all_jobs_are_done_once_and_the_workers_come_and_go(demo: Demo) -> None:
     facts = dict(re.findall(r"^(jobs in|jobs done|lost|done twice|failed) +(\d+)$", demo.said(), re.MULTILINE))
     assert facts == {"jobs in": "300", "jobs done": "300", "lost": "0", "done twice": "0", "failed": "0"}
     assert re.search(r"^ISK total      [\d,]+\.\d\d$", demo.said(), re.MULTILINE)
-    assert re.search(r"^workers        at most killmail [1-4], killmail-backfill 1; 0 at the end$", demo.said(), re.M)
+    assert re.search(r"^workers        at most killmail [1-4], backfill 1; 0 at the end$", demo.said(), re.M)
     assert "worker killmail-1 ends: " in demo.log.read_text()
     assert len(running) >= 3, "Valkey, PostgreSQL and a worker"
     assert gone(running)
