@@ -246,6 +246,23 @@ async def test_worker_runs_with_the_rights_of_the_documented_acl(own_valkey: Cal
         assert set(denied) <= {"client|setname"}, denied
 
 
+async def test_worker_that_may_not_wait_for_the_marker_polls_and_says_so_once(
+    own_valkey: Callable[..., ValkeyServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = own_valkey()
+    async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as client:
+        await client.execute_command("ACL", "SETUSER", "poller", "on", ">pw", "~*", "+@all", "-bzpopmin")
+        ledger = Ledger()
+        settings = ConnectionSettings(host=server.host, port=server.port, username="poller", password=SecretStr("pw"))
+        async with working(ledger, settings, refusal_patience_seconds=0.5) as worker:
+            for n in range(1, 4):
+                await add(client, 1)
+                await eventually(lambda n=n: worker.jobs_done == n, seconds=3)
+            assert worker.ready
+    assert caplog.text.count("looking for jobs every 1 s") == 1
+    assert "answers again" not in caplog.text
+
+
 @pytest.mark.parametrize("kind", [RespLink, PooledLink])
 async def test_links_say_the_same_of_the_same_trouble(kind: Any, own_valkey: Callable[..., ValkeyServer]) -> None:
     server = own_valkey()

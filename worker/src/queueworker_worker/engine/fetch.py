@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Collection
 
 from queueworker_worker.engine.jobs import Nothing, Taken, text_of
-from queueworker_worker.engine.link import Backoff, Link, LinkError, LinkLostError
+from queueworker_worker.engine.link import Backoff, Link, LinkError, LinkLostError, RefusedError
 from queueworker_worker.engine.options import EngineOptions
 from queueworker_worker.engine.scripts import QueueScripts, wall_ms
 from queueworker_worker.engine.trouble import Contact
 
 _log = logging.getLogger(__name__)
+_POLL_SECONDS = 1.0
 
 
 class Marker:
@@ -105,6 +106,7 @@ class Fetcher:
         self._now_ms, self._clock = now_ms, clock
         self._turn = asyncio.Lock()
         self._stopped = asyncio.Event()
+        self._polls = False
         self.last_look: float | None = None
         """None while no slot is looking."""
 
@@ -153,13 +155,23 @@ class Fetcher:
             left = min(until - self._clock(), due_in)
             if left <= 0:
                 return
-            score = await self._marker.wait(left, self._stopped)
+            try:
+                score = await self._marker.wait(left, self._stopped)
+            except RefusedError as error:
+                # If it is more than this one command, the next fetch says so.
+                self._say_polling(error)
+                return await self._pause(min(left, _POLL_SECONDS))
             if score is None:
                 continue
             if score <= self._now_ms():
                 return
             # The marker of a delayed job: it is ours to remember now, since it was popped.
             due_ms = min(due_ms or int(score), int(score))
+
+    def _say_polling(self, error: RefusedError) -> None:
+        if not self._polls:
+            _log.warning("queue %s: %s; looking for jobs every %g s", self._options.queue, error, _POLL_SECONDS)
+        self._polls = True
 
     async def _pause(self, seconds: float) -> None:
         try:
