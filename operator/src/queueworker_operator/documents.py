@@ -49,23 +49,17 @@ def read_files(paths: Iterable[Path]) -> Documents:
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"{path}: cannot be read: {error}")
         except yaml.YAMLError as error:
-            problems.append(f"{path}: is not YAML: {' '.join(str(error).split())}")
+            problems.append(f"{path}: is not YAML: {_yaml_fault(error)}")
         else:
             found += [(f"{path}, document {n}", document) for n, document in enumerate(documents, 1) if document]
-    try:
-        documents_ = of_documents(found)
-    except DocumentError as error:
-        problems += error.problems
-    if problems:
-        raise DocumentError(problems)
-    return documents_
+    return of_documents(found, known_problems=problems)
 
 
-def of_documents(found: Iterable[tuple[str, Any]]) -> Documents:
+def of_documents(found: Iterable[tuple[str, Any]], *, known_problems: Iterable[str] = ()) -> Documents:
     """Check documents, each with its place for messages; raises DocumentError with all that is wrong in them."""
     resources: dict[Key, Resource] = {}
     objects = LocalObjects()
-    problems: list[str] = []
+    problems = list(known_problems)
     for where, document in found:
         faults = list(_faults_of_shape(document))
         if not faults and document["kind"] in KINDS:
@@ -90,7 +84,8 @@ def _faults_of_shape(document: Any) -> Iterator[str]:
     expected = {KIND: API_VERSION, **dict.fromkeys(KINDS, "v1")}
     if kind not in expected:
         yield f"kind {kind}: only {', '.join(expected)} run on this host"
-    elif version != expected[kind]:
+        return
+    if version != expected[kind]:
         yield f"apiVersion {version}: a {kind} has {expected[kind]}"
     metadata = document.get("metadata")
     if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str):
@@ -116,6 +111,13 @@ def _add(objects: LocalObjects, document: Mapping[str, Any]) -> list[str]:
     except ValueError as error:
         return [str(error)]
     return []
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    """Say what and where; the error's own text repeats the line, which may hold a password."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    return f"{problem or 'it cannot be parsed'}{where}"
 
 
 def _moved(resource: Resource, redis: ConnectionSettings, *, keep_auth: bool) -> Resource:

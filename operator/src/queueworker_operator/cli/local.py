@@ -30,21 +30,12 @@ def _redis(host: str | None, port: int) -> Iterator[tuple[ConnectionSettings, bo
     if host is not None:
         yield ConnectionSettings(host=host, port=port), True
         return
-    # Ctrl-C in a terminal goes to the whole process group; the server must outlive the workers that drain.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        server = embedded_redis()
-        settings = server.__enter__()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    message(
-        f"no --redis-host: an embedded Valkey serves at {settings.host}:{settings.port}"
-        f" (REDIS_HOST={settings.host} REDIS_PORT={settings.port}); what it holds ends with this command"
-    )
-    try:
+    with embedded_redis() as settings:
+        message(
+            f"no --redis-host: an embedded Valkey serves at {settings.host}:{settings.port}"
+            f" (REDIS_HOST={settings.host} REDIS_PORT={settings.port}); what it holds ends with this command"
+        )
         yield settings, False
-    finally:
-        server.__exit__(None, None, None)
 
 
 async def _run(runtime: LocalRuntime) -> int:
