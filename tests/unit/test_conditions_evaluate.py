@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling_world import CONFIRMED, NOON, queue, seen, spec, unreadable, workers
 
@@ -14,7 +14,7 @@ from queueworker_operator.api.reasons import ConditionType
 from queueworker_operator.api.v1alpha1 import Condition, QueueWorkerSpec
 from queueworker_operator.conditions import Facts, conditions
 from queueworker_operator.conditions.evaluate import FAILING_SECONDS, FAILURES
-from queueworker_operator.scaling.decide import NOT_CONSUMING_SECONDS, decide, pause_source
+from queueworker_operator.scaling.decide import NOT_CONSUMING_SECONDS, decide, pause_source, refuse
 from queueworker_operator.scaling.decision import History
 from queueworker_operator.scaling.observation import Observation, Ownership, Problem, WorkersObservation
 
@@ -248,6 +248,7 @@ def test_who_paused_it():
     assert (found.status, found.reason, found.message) == ("True", Reason.QUEUE_PAUSED, "queue b is paused")
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["True", "False", "Unknown"]),
     st.sampled_from([read_worker(), seen(unreadable(failures=3), replicas=1), seen(queue(paused=True))]),
@@ -267,6 +268,17 @@ def test_a_transition_time_moves_with_the_status_alone(status: Any, look: Observ
 def test_the_same_twice_is_the_same():
     first = tuple(judged(read_worker()).values())
     assert tuple(judged(read_worker(), previous=first, now=NOON + 60).values()) == first
+
+
+def test_a_refused_spec_says_nothing_of_the_queues():
+    look = Observation(queues=(), workers=workers(2))
+    decision = refuse(look, CONFIRMED, NOON, problem="no")
+    facts = replace(FINE, spec_problem=problem(Reason.SPEC_INVALID))
+    before = tuple(judged(seen(queue(paused=True), replicas=2)).values())
+    kept = {ConditionType.QUEUE_REACHABLE, ConditionType.WORKERS_CONSUMING, ConditionType.PAUSED}
+    assert {c.type for c in conditions(look, decision, facts, (), NOON) if c.status == "Unknown"} == kept
+    found = conditions(look, decision, facts, before, NOON)
+    assert [c for c in found if c.type in kept] == [c for c in before if c.type in kept]
 
 
 def test_a_long_message_is_cut():

@@ -7,8 +7,8 @@ import pytest
 from scaling_world import CONFIRMED, NOON, Ticker, queue, seen, snapshot, spec, unreadable, workers
 
 from queueworker_operator.api.reasons import ScalingReason as Reason
-from queueworker_operator.scaling.decide import NOT_CONSUMING_SECONDS, decide
-from queueworker_operator.scaling.decision import History
+from queueworker_operator.scaling.decide import NOT_CONSUMING_SECONDS, decide, refuse
+from queueworker_operator.scaling.decision import History, Recommendation
 from queueworker_operator.scaling.observation import HORIZON_SECONDS, Observation, Ownership, WorkersObservation
 from queueworker_operator.scaling.queues import MISSING_SECONDS
 
@@ -88,6 +88,39 @@ def test_failed_reads_now_and_then_delay_zero_by_no_more_than_they_took():
         ticker.tick(unreadable() if second % 10 == 9 else queue())
     assert ticker.replicas == 0
     assert ticker.writes[-1][0] <= NOON + 1 + 60 + 2 * 8
+
+
+def test_time_without_knowledge_is_no_idle_time():
+    ticker = Ticker(spec(window=0, cooldown_seconds=60), replicas=4, history=CONFIRMED)
+    ticker.run(queue(), seconds=30)
+    ticker.run(unreadable(), seconds=100)
+    ticker.run(queue(), seconds=60)
+    assert ups_and_downs(ticker) == [(4, 1), (1, 0)]
+    assert ticker.writes[-1][0] == NOON + 1 + 60 + 100
+
+
+def test_what_was_raised_while_another_queue_was_unreadable_holds_for_the_window():
+    names = {"a": 1, "b": 1}
+    ticker = Ticker(spec(queues=names, window=60, min_replicas=1), replicas=2, history=CONFIRMED)
+    low, high = (queue(name="a", concurrency=1, waiting=n) for n in (2, 16))
+    idle = queue(name="b", concurrency=1)
+    ticker.run(low, idle, seconds=70)
+    ticker.tick(high, unreadable(name="b"))
+    ticker.run(low, idle, seconds=59)
+    assert ups_and_downs(ticker)[-1] == (1, 8)
+    ticker.run(low, idle, seconds=2)
+    assert ups_and_downs(ticker)[-1] == (8, 1)
+
+
+def test_peaks_of_the_future_hold_nothing():
+    peaks = (Recommendation(at=NOON - 10, replicas=3), Recommendation(at=NOON + 100, replicas=9))
+    decision = decide(seen(queue(), replicas=9), spec(), replace(CONFIRMED, recommendations=peaks), NOON)
+    assert decision.desired == 3
+
+
+def test_jobs_that_run_fill_slots_too():
+    look = seen(queue(concurrency=2, waiting=2, active=2), replicas=1)
+    assert decide(look, spec(target=1), CONFIRMED, NOON).desired == 2
 
 
 def test_an_outage_changes_nothing_and_needs_two_readings_before_a_shrink():
@@ -269,11 +302,23 @@ def test_fixed_replicas_need_no_reading_and_autoscaling_begins_afresh_after_them
     ticker = Ticker(spec(replicas=3), history=replace(CONFIRMED, idle_since=NOON - 999))
     ticker.run(unreadable(), seconds=3)
     assert ups_and_downs(ticker) == [(0, 3)]
+    assert (ticker.history.confirmed, ticker.history.idle_since) == (False, None)
     ticker.spec = spec(window=30, cooldown_seconds=30)
     ticker.run(queue(), seconds=29)
     assert ticker.replicas == 3
     ticker.run(queue(), seconds=10)
     assert ticker.replicas == 0
+
+
+def test_a_refused_spec_keeps_the_number_and_what_is_known():
+    history = replace(CONFIRMED, idle_since=NOON - 99, seen_queues=frozenset({"killmail"}))
+    decision = refuse(seen(replicas=5), history, NOON, problem="spec.queues is empty: name a queue")
+    assert (decision.desired, decision.write, decision.reason) == (5, False, Reason.SPEC_INVALID)
+    assert decision.message == "5 replicas: kept, spec.queues is empty: name a queue."
+    assert decision.history.seen_queues == {"killmail"}
+    again = decide(seen(queue(), replicas=5), spec(window=0), decision.history, NOON + 600)
+    assert again.reason is Reason.CONFIRMING_SCALE_DOWN
+    assert again.history.idle_since == NOON + 501
 
 
 def test_times_of_a_broken_clock_are_dropped():

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling_world import CONFIRMED, NOON, Ticker, queue, seen, spec
 
@@ -53,12 +53,14 @@ def histories(draw: st.DrawFn) -> History:
     )
 
 
+@settings(deadline=None)
 @given(histories())
 def test_a_restart_finds_again_what_was_remembered(history: History):
     decision = replace(decide(seen(queue()), spec(), CONFIRMED, NOON), history=history, reason=Reason.AT_MINIMUM)
     assert restore(status_of(decision), NOON) == history
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 0.999))
 def test_whole_seconds_end_nothing_early(part: float):
     history = History(idle_since=NOON + part, recommendations=(Recommendation(at=NOON + part, replicas=5),))
