@@ -86,6 +86,7 @@ def _condition(
 
 
 def _unread(observation: Observation) -> list[QueueObservation]:
+    """Return the queues that say nothing now."""
     return [queue for queue in observation.queues if queue.snapshot is None]
 
 
@@ -184,7 +185,7 @@ def _consuming(observation: Observation | None, decision: Decision | None, now: 
             return None
         text = f"jobs are ready, {count(observation.workers.ready, 'worker')} too, and none is active"
         return no(Reason.NOT_CONSUMING, f"{text}: look at the workers' logs, and at the queue's name and prefix there")
-    if _unread(observation):
+    if _unread(observation) or not observation.queues:
         return None
     if decision.inputs.backlog or decision.inputs.active:
         return yes(Reason.CONSUMING, "the workers take the jobs that are ready")
@@ -199,4 +200,5 @@ def _paused(observation: Observation | None, decision: Decision | None, facts: F
     paused = decision.inputs.paused_queues
     if paused:
         return yes(Reason.QUEUE_PAUSED, queues_are(paused, one="is paused", many="are paused"))
-    return None if _unread(observation) else no(Reason.NOT_PAUSED, "neither the QueueWorker nor a queue is paused")
+    unsure = _unread(observation) or not observation.queues
+    return None if unsure else no(Reason.NOT_PAUSED, "neither the QueueWorker nor a queue is paused")

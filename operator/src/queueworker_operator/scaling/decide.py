@@ -50,6 +50,9 @@ def decide(
 def refuse(observation: Observation, history: History, now: float, *, problem: str) -> Decision:
     """Return the decision on a spec that cannot be read: the number stays and nothing is written."""
     current = standing(observation.workers, history)
+    # Nobody reads the queues meanwhile, so this is an outage like any other.
+    since = history.unknown_since if history.unknown_since is not None else now
+    history = replace(history, unknown_since=since, confirmed=False, fewer_reading=None)
     verdict = Verdict.refused(problem, current=current, queues=(), history=history)
     return _conclude(verdict, None, observation.workers, before=history, now=now, paused_by=None)
 
