@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -192,6 +193,20 @@ def test_module_that_does_not_import_is_named(module_directory: Path) -> None:
     (module_directory / "broken_of_ours.py").write_text("1 / 0\n")
     with pytest.raises(ProcessorError, match="'broken_of_ours' cannot be imported: ZeroDivisionError"):
         discover(["broken_of_ours"], environment={})
+
+
+def test_installed_processors_whose_extra_is_missing_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(value: str) -> None:
+        entries = [EntryPoint(name="shop", value=value, group="queueworker.processors")]
+        monkeypatch.setattr("queueworker_worker.processor.entry_points", lambda group: entries)
+
+    installed("no_such_module_of_ours [database]")
+    assert discover([], environment={}).queues == ()
+    installed("no_such_module_of_ours")
+    with pytest.raises(ProcessorError, match="'no_such_module_of_ours' cannot be imported"):
+        discover([], environment={})
+    installed("test_worker_processor [anything]")
+    assert discover([], environment={}).queues == ("mail",)
 
 
 async def test_job_speaks_json_and_bounds_its_log() -> None:
