@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
-from examples.demo.ledger import JobKey, JobRecord, StoredKill
+from examples.demo.ledger import JobKey, JobRecord, State, StoredKill
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,7 +15,6 @@ from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
 from queueworker_processors.killboard.tables import killmail_attackers, killmail_items, killmails, market_prices
 
-FINISHED = ("completed", "failed")
 CHUNK = 500
 
 
@@ -49,27 +48,31 @@ async def stored_kills(engine: AsyncEngine) -> dict[int, StoredKill]:
         return {row[0]: StoredKill(cents=round(row[1] * 100), attackers=row[2], items=row[3]) for row in found}
 
 
-async def job_records(redis: ConnectionSettings, queues: Iterable[QueueKeys]) -> dict[JobKey, JobRecord]:
-    """Read every finished job of the queues; the demo keeps them all."""
+async def job_records(redis: ConnectionSettings, queue: str, jobs: Sequence[JobKey]) -> dict[JobKey, JobRecord]:
+    """Read these jobs of the queue; those that Redis does not know are left out."""
     records: dict[JobKey, JobRecord] = {}
     async with aclosing(connect(redis)) as client:
-        for keys in queues:
-            for state in FINISHED:
-                ids = [str(job_id) for job_id in await client.zrange(keys.of(state), 0, -1)]
-                for start in range(0, len(ids), CHUNK):
-                    records |= await _records(client, keys, state, ids[start : start + CHUNK])
+        for start in range(0, len(jobs), CHUNK):
+            records |= await _records(client, queue, jobs[start : start + CHUNK])
     return records
 
 
-async def _records(client: Client, keys: QueueKeys, state: str, ids: Sequence[str]) -> dict[JobKey, JobRecord]:
+async def _records(client: Client, queue: str, jobs: Sequence[JobKey]) -> dict[JobKey, JobRecord]:
     pipeline = client.pipeline(transaction=False)
-    for job_id in ids:
-        pipeline.hmget(keys.job(job_id), ["ats", "returnvalue"])
+    for job in jobs:
+        keys = QueueKeys(job.prefix, queue)
+        pipeline.zscore(keys.of("completed"), job.job_id)
+        pipeline.zscore(keys.of("failed"), job.job_id)
+        pipeline.hmget(keys.job(job.job_id), ["timestamp", "ats", "returnvalue"])
     answers = await pipeline.execute()
-    return {
-        JobKey(keys.prefix, job_id): JobRecord(state=state, starts=int(starts or 0), outcome=_outcome(result))
-        for job_id, (starts, result) in zip(ids, answers, strict=True)
-    }
+    found = {}
+    for job, completed, failed, (added, starts, result) in zip(
+        jobs, answers[0::3], answers[1::3], answers[2::3], strict=True
+    ):
+        if added is not None:
+            state = State.COMPLETED if completed is not None else State.FAILED if failed is not None else State.OPEN
+            found[job] = JobRecord(state=state, starts=int(starts or 0), outcome=_outcome(result))
+    return found
 
 
 def _outcome(result: str | None) -> str | None:

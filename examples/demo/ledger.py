@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 SHOWN_IDS = 5
+
+
+class State(StrEnum):
+    """Where a job is at the end."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    OPEN = "open"
+    """Anywhere else: waiting, delayed, active, …"""
 
 
 class JobKey(NamedTuple):
@@ -31,8 +41,7 @@ class Entry:
 class JobRecord:
     """A job as Redis holds it at the end."""
 
-    state: str
-    """The set or list that has it: completed, failed, …"""
+    state: State
     starts: int
     """How often BullMQ handed it to a worker: the job's `ats`, counted by the script that fetches."""
     outcome: str | None
@@ -55,7 +64,9 @@ class Summary:
     jobs_in: int
     jobs_done: int
     lost: tuple[str, ...]
-    """Neither completed nor failed, or completed without a row."""
+    """Unknown to Redis, or completed without a row."""
+    unfinished: tuple[str, ...]
+    """Still in the queue when the time was up."""
     failed: tuple[str, ...]
     twice: tuple[str, ...]
     """Handed to a worker more than once, or done again after it was done."""
@@ -69,7 +80,7 @@ class Summary:
     @property
     def right(self) -> bool:
         """Whether everything was done once and right."""
-        spoiled = (self.lost, self.failed, self.twice, self.wrong)
+        spoiled = (self.lost, self.unfinished, self.failed, self.twice, self.wrong)
         complete = self.jobs_in > 0 and self.jobs_done == self.jobs_in
         return complete and not any(spoiled) and not self.strangers and self.cents == self.expected_cents
 
@@ -81,6 +92,8 @@ class Summary:
         lines = [f"jobs in        {self.jobs_in}", f"jobs done      {self.jobs_done}"]
         for title, ids in (("lost", self.lost), ("done twice", self.twice), ("failed", self.failed)):
             lines.append(f"{title:<14} {_counted(ids)}")
+        if self.unfinished:
+            lines.append(f"unfinished     {_counted(self.unfinished)}")
         if self.wrong:
             lines.append(f"stored wrongly {_counted(self.wrong)}")
         if self.strangers:
@@ -91,22 +104,25 @@ class Summary:
 def judge(entries: Iterable[Entry], jobs: Mapping[JobKey, JobRecord], stored: Mapping[int, StoredKill]) -> Summary:
     """Compare what was put in with what there is."""
     entries = list(entries)
-    lost, failed, twice, wrong = [], [], [], []
+    lost, unfinished, failed, twice, wrong = [], [], [], [], []
     for entry in entries:
         job, kill = jobs.get(entry.key), stored.get(entry.killmail_id)
         name = entry.key.job_id
-        if job is not None and job.state == "failed":
-            failed.append(name)
-        elif job is None or job.state != "completed" or kill is None:
+        if job is None or (job.state is State.COMPLETED and kill is None):
             lost.append(name)
+        elif job.state is State.OPEN:
+            unfinished.append(name)
+        elif job.state is State.FAILED:
+            failed.append(name)
         if job is not None and (job.starts > 1 or job.outcome == "exists"):
             twice.append(name)
         if kill is not None and (kill.cents, kill.attackers, kill.items) != (entry.cents, entry.attackers, entry.items):
             wrong.append(name)
     return Summary(
         jobs_in=len(entries),
-        jobs_done=len(entries) - len(lost) - len(failed),
+        jobs_done=len(entries) - len(lost) - len(unfinished) - len(failed),
         lost=tuple(lost),
+        unfinished=tuple(unfinished),
         failed=tuple(failed),
         twice=tuple(twice),
         wrong=tuple(wrong),

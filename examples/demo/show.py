@@ -26,6 +26,7 @@ from queueworker_operator.cluster.port import Key, Resource
 from queueworker_operator.runtime import LocalRuntime, Row, RuntimeSettings
 from queueworker_processors import migrate, storage
 from queueworker_processors.embedded import embedded_postgres
+from queueworker_processors.killboard.killmail import QUEUE
 
 TICK_SECONDS = 0.5
 
@@ -100,7 +101,7 @@ async def run(*, jobs: int, seconds: float, log: Path, console: Console) -> Outc
                     await queue.enqueue_many(one.job for one in planned if one.prefix == queue.prefix)
                 with open_view(console) as view:
                     at_zero = await _watch(show, view, jobs=jobs, began=began, seconds=seconds)
-            records = await evidence.job_records(redis, [queue.keys for queue in queues.values()])
+            records = await evidence.job_records(redis, QUEUE, [one.entry.key for one in planned])
             stored = await evidence.stored_kills(engine)
     return Outcome(
         summary=judge([one.entry for one in planned], records, stored),

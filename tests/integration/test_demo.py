@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from examples.demo.__main__ import exit_code
-from examples.demo.ledger import Entry, JobKey, JobRecord, StoredKill, judge
+from examples.demo.ledger import Entry, JobKey, JobRecord, State, StoredKill, judge
 from examples.demo.show import Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +101,16 @@ def test_ctrl_c_drains_the_workers_and_leaves_nothing_behind(demo: Demo) -> None
     assert " 0 given back" in demo.log.read_text()
 
 
+def test_a_run_that_is_cut_short_says_what_is_unfinished_and_ends_with_1(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.demo", "--jobs", "60", "--seconds", "2", "--log", str(tmp_path / "log")]
+    cut = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+
+    assert cut.returncode == 1, cut.stdout + cut.stderr
+    assert re.search(r"^unfinished     [1-9]\d* \(killmail-\d+", cut.stdout, re.MULTILINE), cut.stdout
+    assert re.search(r"^lost           0$", cut.stdout, re.MULTILINE), cut.stdout
+    assert "error: these numbers are not right" in cut.stderr
+
+
 def test_too_few_jobs_are_refused() -> None:
     command = [sys.executable, "-m", "examples.demo", "--jobs", "3"]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -111,7 +121,7 @@ def test_too_few_jobs_are_refused() -> None:
 
 def outcome() -> Outcome:
     entry = Entry(key=JobKey("bull", "killmail-1"), killmail_id=1, cents=5, attackers=1, items=0)
-    job = JobRecord(state="completed", starts=1, outcome="stored")
+    job = JobRecord(state=State.COMPLETED, starts=1, outcome="stored")
     summary = judge([entry], {entry.key: job}, {1: StoredKill(cents=5, attackers=1, items=0)})
     return Outcome(summary=summary, at_zero=True, peaks={"killmail": 1}, seconds=1)
 
