@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, GCCollecto
 
 from queueworker.errors import QueueWorkerError
 from queueworker.keys import QueueKeys
-from queueworker.settings import ConnectionSettings
+from queueworker.settings import ConnectionSettings, Node
 from queueworker_operator import handlers
 from queueworker_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
@@ -191,4 +193,9 @@ async def _check(requests: Requests, settings: OperatorSettings) -> None:
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    account = kopf.login_with_service_account(**kwargs)
+    if account is None:
+        return kopf.login_with_kubeconfig(**kwargs)
+    # kopf asks DNS for the API server; the kubelet's variables hold before DNS does, and are what our requests use.
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return replace(account, server=f"https://{Node(host=host, port=int(port))}") if host else account
