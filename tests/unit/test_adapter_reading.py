@@ -21,7 +21,15 @@ from queueworker_operator.cluster.port import ClusterUnavailableError, ConflictE
 from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
 SELECTOR = {"queueworker.dev/queueworker": "killmail"}
-STEADY = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "availableReplicas": 3, "readyReplicas": 3}
+ROLLED_OUT = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
+STEADY = {
+    "observedGeneration": 2,
+    "replicas": 3,
+    "updatedReplicas": 3,
+    "availableReplicas": 3,
+    "readyReplicas": 3,
+    "conditions": [ROLLED_OUT],
+}
 
 
 def reference(**changes: Any) -> dict[str, Any]:
@@ -85,19 +93,18 @@ def test_whose_a_deployment_is(found: dict[str, Any], whose: Ownership) -> None:
     ("changes", "complete"),
     [
         ({}, True),
-        ({"observedGeneration": 1}, False),
+        ({"observedGeneration": 1}, None),
+        # Pods of another template are left, also while the condition still speaks of the earlier one.
         ({"updatedReplicas": 2}, False),
-        ({"replicas": 4}, False),
-        ({"availableReplicas": 2}, False),
+        ({"conditions": [{**ROLLED_OUT, "reason": "ReplicaSetUpdated"}]}, False),
+        ({"conditions": [{**ROLLED_OUT, "status": "False", "reason": "ProgressDeadlineExceeded"}]}, False),
+        ({"conditions": []}, False),
+        # More were asked for and have not come yet: the number is no rollout.
+        ({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 0, "readyReplicas": 0}, True),
     ],
 )
-def test_a_rollout_is_complete_as_kubectl_says(changes: dict[str, int], complete: bool) -> None:
+def test_a_rollout_is_complete_when_the_controller_says_so(changes: dict[str, Any], complete: bool | None) -> None:
     assert is_rolled_out(deployment(status={**STEADY, **changes})) is complete
-
-
-def test_a_rollout_to_zero_is_complete_when_it_is_seen() -> None:
-    assert is_rolled_out(deployment(replicas=0, status={"observedGeneration": 2}))
-    assert not is_rolled_out(deployment(replicas=0, status={}))
 
 
 @pytest.mark.parametrize(

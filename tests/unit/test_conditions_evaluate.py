@@ -83,6 +83,7 @@ def problem(reason: Reason) -> Problem:
         (read_worker(), replace(FINE, apply_problem=problem(Reason.PENDING)), Reason.PENDING, True, False),
         (read_worker(), replace(FINE, applied=False), Reason.PENDING, True, False),
         (read_worker(rollout_complete=False), FINE, Reason.ROLLING_OUT, True, False),
+        (read_worker(rollout_complete=None), FINE, Reason.ROLLING_OUT, True, False),
         (
             read_worker(rollout_complete=False, rollout_problem=problem(Reason.QUOTA_EXCEEDED)),
             FINE,
@@ -115,6 +116,16 @@ def test_what_keeps_it_from_being_ready(
     assert said(found[ConditionType.READY]) == ("False", ready)
     assert found[ConditionType.RECONCILING].status == str(reconciling)
     assert found[ConditionType.STALLED].status == str(stalled)
+
+
+def test_a_number_that_the_controller_has_not_seen_yet_leaves_ready_alone():
+    before = judged(read_worker())
+    unseen = read_worker(rollout_complete=None)
+    kinds = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
+    after = judged(unseen, previous=tuple(before.values()), now=NOON + 1)
+    assert [after[kind] for kind in kinds] == [before[kind] for kind in kinds]
+    changed = judged(unseen, facts=replace(FINE, generation=FINE.generation + 1), previous=tuple(before.values()))
+    assert said(changed[ConditionType.READY]) == ("False", Reason.ROLLING_OUT)
 
 
 @pytest.mark.parametrize("failures", [1, FAILURES, 100])

@@ -76,7 +76,7 @@ class LocalGroup:
             present=len(staying),
             selector=selector(self._name),
             fingerprint=self._revisions[-1].fingerprint,
-            rollout_complete=len(current) == len(staying) == self._replicas == ready,
+            rollout_complete=len(current) == len(staying),
             pod_problem=Problem(reason=ConditionReason.WORKERS_NOT_READY, message=problem) if problem else None,
             resource_version=self.version,
             uid=self._uid,

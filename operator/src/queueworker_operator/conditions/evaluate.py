@@ -55,8 +55,11 @@ def conditions(
     """
     workers = observation.workers if observation is not None else None
     problem = facts.spec_problem or facts.apply_problem
+    before = {condition.type: condition for condition in previous}
+    ready = before.get(ConditionType.READY)
+    judged = ready is not None and ready.observed_generation == facts.generation
     found: dict[ConditionType, Finding | None] = {
-        **progress(workers, problem=problem, applied=facts.applied),
+        **progress(workers, problem=problem, applied=facts.applied, judged=judged),
         ConditionType.QUEUE_REACHABLE: _reachable(observation, decision, now),
         ConditionType.SCALING_ACTIVE: _scaling_active(observation, decision, facts, now),
         ConditionType.SCALING_LIMITED: _scaling_limited(observation, decision, now),
@@ -64,7 +67,6 @@ def conditions(
         ConditionType.WORKERS_CONSUMING: _consuming(observation, decision, now),
         ConditionType.PAUSED: _paused(observation, decision, facts),
     }
-    before = {condition.type: condition for condition in previous}
     return tuple(_condition(kind, found[kind], before.get(kind), facts, now) for kind in ConditionType)
 
 

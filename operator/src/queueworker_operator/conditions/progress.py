@@ -18,9 +18,12 @@ _IN_PROGRESS = frozenset({Reason.PENDING, Reason.ROLLING_OUT})
 
 
 def progress(
-    workers: WorkersObservation | None, *, problem: Problem | None, applied: bool
-) -> dict[ConditionType, Finding]:
-    """Return the three findings; `problem` is what stands against the spec or its application."""
+    workers: WorkersObservation | None, *, problem: Problem | None, applied: bool, judged: bool = False
+) -> dict[ConditionType, Finding | None]:
+    """Return the three findings; `problem` is what stands against the spec or its application.
+
+    `judged` says that this generation of the spec was spoken of before: then that stands where there is no news.
+    """
     if workers is None and problem is None:
         return _named(
             unknown(Reason.PENDING, "not looked at yet"),
@@ -28,6 +31,10 @@ def progress(
             stalled=None,
         )
     obstacle = problem or _obstacle(workers or WorkersObservation(), applied=applied)
+    if obstacle is None and workers is not None and workers.rollout_complete is None:
+        if judged:
+            return dict.fromkeys((ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED))
+        obstacle = _ROLLING_OUT
     if obstacle is None:
         done = "the spec is accepted, the template applied, the rollout done"
         return _named(yes(Reason.ROLLED_OUT, done), reconciling=None, stalled=None)
@@ -45,10 +52,12 @@ def _obstacle(workers: WorkersObservation, *, applied: bool) -> Problem | None:
         return _NOT_APPLIED
     if workers.rollout_problem is not None:
         return workers.rollout_problem
-    return None if workers.rollout_complete else _ROLLING_OUT
+    return _ROLLING_OUT if workers.rollout_complete is False else None
 
 
-def _named(ready: Finding, *, reconciling: Finding | None, stalled: Finding | None) -> dict[ConditionType, Finding]:
+def _named(
+    ready: Finding, *, reconciling: Finding | None, stalled: Finding | None
+) -> dict[ConditionType, Finding | None]:
     return {
         ConditionType.READY: ready,
         ConditionType.RECONCILING: reconciling or no(Reason.SPEC_ACCEPTED, "nothing is under way"),

@@ -118,7 +118,7 @@ class Applier:
 
     async def _scale(self, workers: WorkersObservation, decision: Decision) -> None:
         await self._cluster.scale(self._resource, workers, replicas=decision.desired)
-        self._memory.workers = replace(workers, replicas=decision.desired, rollout_complete=False)
+        self._memory.workers = replace(workers, replicas=decision.desired)
         self.scaled = True
 
     async def _apply(self, workers: WorkersObservation, decision: Decision) -> None:

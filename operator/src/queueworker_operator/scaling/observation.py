@@ -60,7 +60,8 @@ class WorkersObservation:
     selector: str = ""
     fingerprint: str | None = None
     """Of the spec and Secrets that the template was last rendered from."""
-    rollout_complete: bool = False
+    rollout_complete: bool | None = False
+    """Whether all run the present template; None where nothing newer is known than what was said before."""
     rollout_problem: Problem | None = None
     """Why the rollout does not go on: refused, out of quota, or past its deadline."""
     pod_problem: Problem | None = None

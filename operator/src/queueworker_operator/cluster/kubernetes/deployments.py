@@ -11,6 +11,7 @@ from queueworker_operator.manifests.names import FINGERPRINT_ANNOTATION, SELECTO
 from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
 
 _PAST_DEADLINE: Final = "ProgressDeadlineExceeded"
+_COMPLETE: Final = "NewReplicaSetAvailable"
 
 
 def workers_of(deployment: JsonObject, *, name: str, uid: str, applied_before: str | None) -> WorkersObservation:
@@ -47,22 +48,25 @@ def ownership_of(deployment: JsonObject, *, name: str, uid: str) -> Ownership:
     return whose
 
 
-def is_rolled_out(deployment: JsonObject) -> bool:
-    """Whether every pod that is asked for runs the present template and is available, as `kubectl rollout status`."""
+def is_rolled_out(deployment: JsonObject) -> bool | None:
+    """Whether the present template has been rolled out; None while the Deployment controller has not looked yet.
+
+    Once complete it stays so until the next template: pods that a change of the number starts are no rollout. The
+    controller remembers it in the condition Progressing (`NewReplicaSetAvailable`, kubernetes
+    pkg/controller/deployment/progress.go).
+    """
     status = deployment.get("status") or {}
     if deployment["metadata"].get("generation", 0) > status.get("observedGeneration", 0):
+        return None
+    if status.get("replicas", 0) > status.get("updatedReplicas", 0):
         return False
-    updated = status.get("updatedReplicas", 0)
-    return bool(
-        updated >= deployment["spec"].get("replicas", 1)
-        and status.get("replicas", 0) <= updated
-        and status.get("availableReplicas", 0) >= updated
-    )
+    progress = _conditions(deployment).get("Progressing", {})
+    return progress.get("status") == "True" and progress.get("reason") == _COMPLETE
 
 
 def rollout_problem(deployment: JsonObject) -> Problem | None:
     """Return why the rollout does not go on, in the Deployment controller's words."""
-    conditions = {condition["type"]: condition for condition in (deployment.get("status") or {}).get("conditions", [])}
+    conditions = _conditions(deployment)
     failure = conditions.get("ReplicaFailure", {})
     if failure.get("status") == "True":
         message = one_line(failure.get("message", "pods cannot be created"))
@@ -78,6 +82,10 @@ def rollout_problem(deployment: JsonObject) -> Problem | None:
 def misses_pods(workers: WorkersObservation) -> bool:
     """Whether a pod is not ready that should be: one of those asked for, or one that a rollout has added to them."""
     return workers.ready < max(workers.replicas, workers.present)
+
+
+def _conditions(deployment: JsonObject) -> dict[str, JsonObject]:
+    return {condition["type"]: condition for condition in (deployment.get("status") or {}).get("conditions", [])}
 
 
 def _ownership(deployment: JsonObject, *, name: str, uid: str) -> Ownership:
