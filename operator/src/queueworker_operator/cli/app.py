@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from queueworker.cli.output import message
+from queueworker_operator.cli import crd
 
 USAGE = 2
 CLUSTER = 5
@@ -17,8 +18,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("operator")(operator)
     app.command("up")(up)
-    from queueworker_operator.cli import crd
-
     crd.register(app)
 
 
