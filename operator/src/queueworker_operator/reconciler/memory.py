@@ -11,6 +11,7 @@ from queueworker_operator.cluster.port import ClusterError, Resource, Secret
 from queueworker_operator.scaling.decision import Decision, History
 from queueworker_operator.scaling.history import restore
 from queueworker_operator.scaling.observation import Problem, WorkersObservation
+from queueworker_operator.scaling.record import Difference
 
 LONG_AGO = -math.inf
 
@@ -35,6 +36,8 @@ class Memory:
     status: api.QueueWorkerStatus | None
     """As the cluster holds it, as far as we know."""
     status_written_at: float = LONG_AGO
+    status_slots: dict[Difference, float] = field(default_factory=dict)
+    """From when on the next status may be written, by what it tells."""
     generation: int | None = None
     workers: WorkersObservation | None = None
     workers_seen_at: float = LONG_AGO

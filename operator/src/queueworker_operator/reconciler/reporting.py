@@ -20,27 +20,25 @@ logger = logging.getLogger(__name__)
 STATUS_SECONDS = 10.0
 """Between two status writes of one object that tell of numbers alone."""
 STATUS_WRITES_PER_SECOND = 20
+NUMBER_WRITES_PER_SECOND = 5
+"""Of those, at most so many may tell of numbers alone: what is decided must not wait behind them."""
 RETRY_SECONDS = 30.0
 
 
 class Budget:
-    """So many tokens a second, and as many at once."""
+    """So many writes a second; those that were not used are saved up to `burst`."""
 
-    def __init__(self, per_second: int, clock: Callable[[], float]) -> None:
-        self._per_second = per_second
+    def __init__(self, per_second: float, clock: Callable[[], float], *, burst: int = 1) -> None:
+        self._pause = 1 / per_second
+        self._saved = (burst - 1) * self._pause
         self._clock = clock
-        self._left = float(per_second)
-        self._at = clock()
+        self._next = clock() - self._saved
 
-    def take(self) -> float:
-        """Take a token and return 0, or return in how many seconds there will be one."""
-        now = self._clock()
-        self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        if self._left < 1:
-            return (1 - self._left) / self._per_second
-        self._left -= 1
-        return 0.0
+    def reserve(self) -> float:
+        """Return from when on (by the clock) a write is allowed; it counts even if it is not made."""
+        at = max(self._next, self._clock() - self._saved)
+        self._next = at + self._pause
+        return at
 
 
 def build_status(
@@ -67,7 +65,8 @@ class Reporter:
     def __init__(self, cluster: Cluster, *, clock: Callable[[], float]) -> None:
         self._cluster = cluster
         self._clock = clock
-        self._budget = Budget(STATUS_WRITES_PER_SECOND, clock)
+        self._all = Budget(STATUS_WRITES_PER_SECOND, clock, burst=STATUS_WRITES_PER_SECOND)
+        self._numbers = Budget(NUMBER_WRITES_PER_SECOND, clock)
 
     async def report(self, resource: Resource, memory: Memory, status: api.QueueWorkerStatus) -> float | None:
         """Write the status if it is worth it; return in how many seconds to ask again where it has to wait.
@@ -76,13 +75,12 @@ class Reporter:
         """
         urgency = difference(memory.status, status)
         if urgency is Difference.NONE:
+            memory.status_slots.clear()
             return None
-        if urgency is Difference.NUMBERS:
-            pause = memory.status_written_at + STATUS_SECONDS - self._clock()
-            if pause > 0:
-                return pause
-        if pause := self._budget.take():
+        pause = self._pause(memory, urgency)
+        if pause > 0:
             return pause
+        memory.status_slots.clear()
         try:
             await self._cluster.write_status(resource, status)
         except ClusterUnavailableError:
@@ -94,6 +92,21 @@ class Reporter:
         for event in transitions(before, status):
             await self._publish(resource, kind=event.kind, reason=event.reason, message=event.message)
         return None
+
+    def _pause(self, memory: Memory, urgency: Difference) -> float:
+        """Return how long to wait. A slot is reserved once and kept: who waits does not ask over and over."""
+        now, slots = self._clock(), memory.status_slots
+        if urgency is Difference.NUMBERS:
+            pause = memory.status_written_at + STATUS_SECONDS - now
+            if pause > 0:
+                return pause
+            if urgency not in slots:
+                slots[urgency] = self._numbers.reserve()
+            if slots[urgency] > now:
+                return slots[urgency] - now
+        if Difference.DECISION not in slots:
+            slots[Difference.DECISION] = self._all.reserve()
+        return slots[Difference.DECISION] - now
 
     async def tell(self, resource: Resource, done: Iterable[Applied]) -> None:
         """Publish what was done to the template."""
