@@ -55,4 +55,4 @@ class OperatorSettings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0])
-            raise SettingsError(f"{PREFIX}{name.upper()} or --{name.replace('_', '-')}: {first['msg']}") from None
+            raise SettingsError(f"{PREFIX}{name.upper()}, or its option: {first['msg']}") from None
