@@ -20,6 +20,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ResponseError
 
 from queueworker.errors import SettingsError
+from queueworker.packing import Packing
 from queueworker.settings import ClusterSettings, ConnectionSettings, SentinelSettings, TlsSettings
 
 # Above the longest block that a worker asks for, and never None: a silent peer must end somewhere.
@@ -145,14 +146,18 @@ class _Tls:
 
 
 def _class_of(base: type[Connection], tls: _Tls | None) -> type[Connection]:
-    """Return a connection class that speaks TLS by our own context and checks the server against the name wanted."""
+    """Return a connection class that packs in C and, for TLS, checks the server by our context and the name wanted."""
+
+    class PackingConnection(Packing, base):  # type: ignore[misc, valid-type]
+        pass
+
     if tls is None:
-        return base
+        return PackingConnection
     extra: dict[str, Any] = {"ssl": tls.context, "ssl_handshake_timeout": tls.handshake_seconds}
     if tls.server_name is not None:
         extra["server_hostname"] = tls.server_name
 
-    class TlsConnection(base):  # type: ignore[misc, valid-type]
+    class TlsConnection(PackingConnection):
         def _connection_arguments(self) -> dict[str, Any]:
             return {**super()._connection_arguments(), **extra}
 
@@ -192,10 +197,9 @@ def _sentinel(group: SentinelSettings, options: dict[str, Any], *, tls: _Tls | N
 def _cluster(group: ClusterSettings, options: dict[str, Any], *, tls: _Tls | None, name: str | None) -> RedisCluster:
     nodes = [ClusterNode(node.host, node.port) for node in group.nodes]
     cluster = RedisCluster(startup_nodes=nodes, client_name=name, **options)
-    if tls is not None:
-        # RedisCluster takes no connection class; the nodes that it finds later are made from the shared arguments.
-        connection_class = _class_of(Connection, tls)
-        cluster.connection_kwargs["connection_class"] = connection_class
-        for node in cluster.startup_nodes:
-            node.connection_class = connection_class
+    # RedisCluster takes no connection class; the nodes that it finds later are made from the shared arguments.
+    connection_class = _class_of(Connection, tls)
+    cluster.connection_kwargs["connection_class"] = connection_class
+    for node in cluster.startup_nodes:
+        node.connection_class = connection_class
     return cluster

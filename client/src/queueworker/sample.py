@@ -6,7 +6,7 @@ Both ways of reading, the script and the plain commands, bring the same list.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,13 @@ def script() -> scripts.Script:
 
 def script_arguments(keys: QueueKeys, *, horizon_ms: int) -> list[str | int]:
     """Return what EVALSHA takes after the script's SHA-1: the number of keys, the keys, the arguments."""
-    return [len(PARTS), *map(keys.of, PARTS), keys.base, horizon_ms, WAIT_TAIL, PRIORITIES]
+    return [*_keys_and_base(keys), horizon_ms, WAIT_TAIL, PRIORITIES]
+
+
+# The same queues are read again and again.
+@lru_cache(maxsize=4096)
+def _keys_and_base(keys: QueueKeys) -> tuple[str | int, ...]:
+    return len(PARTS), *map(keys.of, PARTS), keys.base
 
 
 def snapshot_of(keys: QueueKeys, values: Sequence[Any]) -> QueueSnapshot:
@@ -119,5 +125,7 @@ def _float(value: object) -> float | None:
 
 
 def _number(value: object) -> int | None:
+    if value is None or type(value) is int:
+        return value
     number = _float(value)
     return None if number is None else int(number)
