@@ -15,7 +15,7 @@ from controlplane import ControlPlane
 from queueworker_operator.api.reasons import ConditionReason, ConditionType, ScalingReason
 from queueworker_operator.api.v1alpha1 import Condition, QueueWorkerStatus, Scaling, Vote
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
-from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, ConflictError
+from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, GoneError
 from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
 
 Eventually = Callable[..., Any]
@@ -115,10 +115,10 @@ async def test_the_status_is_what_was_last_written(bench: Bench) -> None:
 async def test_the_status_of_a_queueworker_that_was_replaced_or_is_gone_is_not_written(bench: Bench) -> None:
     resource = bench.add()
 
-    with pytest.raises(ConflictError):
+    with pytest.raises(GoneError):
         await bench.cluster.write_status(dataclasses.replace(resource, uid="another"), status_of())
     bench.api.delete(f"{bench.queueworkers}/killmail")
-    with pytest.raises(ConflictError):
+    with pytest.raises(GoneError):
         await bench.cluster.write_status(resource, status_of())
 
 

@@ -19,7 +19,14 @@ from adapter_bench import (
 from controlplane import ApiError, ControlPlane
 from queueworker_operator.api.reasons import ConditionReason, ScalingReason
 from queueworker_operator.api.v1alpha1 import Memory, QueueWorkerStatus, Scaling
-from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, ConflictError, Resource, Secret
+from queueworker_operator.cluster.port import (
+    ClusterError,
+    ClusterUnavailableError,
+    ConflictError,
+    GoneError,
+    Resource,
+    Secret,
+)
 from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
 Eventually = Callable[..., Any]
@@ -162,6 +169,18 @@ async def test_a_deployment_of_an_earlier_queueworker_is_waited_for(bench: Bench
     later = dataclasses.replace(earlier, uid="00000000-0000-4000-8000-000000000000")
 
     assert (await bench.cluster.observe(later)).ownership is Ownership.TERMINATING
+
+
+async def test_nothing_is_made_for_a_queueworker_that_is_gone(bench: Bench) -> None:
+    resource = bench.add()
+
+    with pytest.raises(GoneError):
+        await bench.cluster.create(dataclasses.replace(resource, uid="another"), secrets={}, replicas=1)
+    bench.api.delete(f"{bench.queueworkers}/killmail")
+    with pytest.raises(GoneError):
+        await bench.cluster.create(resource, secrets={}, replicas=1)
+    with pytest.raises(ApiError, match="404"):
+        bench.deployment()
 
 
 async def test_apply_does_not_make_a_deployment_that_is_gone(bench: Bench) -> None:

@@ -12,7 +12,14 @@ from reconciler_world import KEY, Deployment, World, clock, document, live
 
 from queueworker.errors import RedisReadError
 from queueworker_operator.api.reasons import ConditionReason, ScalingReason
-from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, ConflictError, Key, Secret
+from queueworker_operator.cluster.port import (
+    ClusterError,
+    ClusterUnavailableError,
+    ConflictError,
+    GoneError,
+    Key,
+    Secret,
+)
 from queueworker_operator.scaling.observation import Ownership
 
 BUSY = {"waiting": 45, "oldest_ready_ms": 1}
@@ -68,6 +75,51 @@ def test_when_nothing_changes_nothing_is_written_and_hardly_anything_read(queue:
         assert world.cluster.writes(since=started) == []
         assert world.cluster.count(since=started)["observe"] <= 13
         assert not world.errors
+
+    live(story)
+
+
+@pytest.mark.parametrize("write", ["create", "status"])
+def test_a_queueworker_whose_deletion_no_watch_told_is_let_go(write: str) -> None:
+    async def story(world: World) -> None:
+        world.cluster.fail[write] = lambda: GoneError("gone")
+        world.put(document())
+        await asyncio.sleep(600)
+        assert world.cluster.count()[write] == 1
+        assert world.store == {}
+        assert len(world.redis.reads) == 1
+        assert not world.errors
+
+    live(story)
+
+
+def test_a_status_that_is_refused_is_not_tried_with_every_reading() -> None:
+    async def story(world: World) -> None:
+        world.cluster.fail["status"] = lambda: ClusterError("forbidden", reason=ConditionReason.CLUSTER_DENIED)
+        world.put(document())
+        for waiting in range(120):
+            world.redis.queues["mail"] = {"waiting": waiting + 1, "oldest_ready_ms": 1}
+            await asyncio.sleep(1)
+        assert world.cluster.deployments[KEY].replicas == 10, "what is decided does not wait for the report"
+        assert 3 <= world.cluster.count()["status"] <= 6
+        del world.cluster.fail["status"]
+        await asyncio.sleep(35)
+        assert world.status().scaling.desired == 10
+
+    live(story)
+
+
+@pytest.mark.parametrize(("value", "held"), [("true", True), ("Yes", True), ("", True), ("false", False), ("0", False)])
+def test_any_value_of_the_annotation_but_a_plain_no_pauses(value: str, held: bool) -> None:
+    async def story(world: World) -> None:
+        world.put(document())
+        await asyncio.sleep(10)
+        world.put(
+            {**document(), "metadata": document()["metadata"] | {"annotations": {"queueworker.dev/paused": value}}}
+        )
+        world.redis.queues["mail"] = dict(BUSY)
+        await asyncio.sleep(10)
+        assert world.cluster.deployments[KEY].replicas == (0 if held else 5)
 
     live(story)
 

@@ -59,6 +59,10 @@ class ConflictError(ClusterError):
         super().__init__(message, reason=ConditionReason.PENDING)
 
 
+class GoneError(ConflictError):
+    """The QueueWorker itself is gone, or another one has its name."""
+
+
 class ClusterUnavailableError(ClusterError):
     """The cluster does not answer: nothing is known and nothing was done."""
 
@@ -79,7 +83,7 @@ class Cluster(Protocol):
         ...
 
     async def create(self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int) -> WorkersObservation:
-        """Make the workers, `replicas` of them from the start."""
+        """Make the workers, `replicas` of them from the start; raises GoneError where the QueueWorker is gone."""
         ...
 
     async def apply(
@@ -93,7 +97,7 @@ class Cluster(Protocol):
         ...
 
     async def write_status(self, resource: Resource, status: QueueWorkerStatus) -> None:
-        """Store the status."""
+        """Store the status; raises GoneError where the QueueWorker is gone."""
         ...
 
     async def publish(self, resource: Resource, *, kind: str, reason: str, message: str) -> None:

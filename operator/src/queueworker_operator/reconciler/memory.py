@@ -36,6 +36,7 @@ class Memory:
     status: api.QueueWorkerStatus | None
     """As the cluster holds it, as far as we know."""
     status_written_at: float = LONG_AGO
+    status_refused_until: float = LONG_AGO
     status_slots: dict[Difference, float] = field(default_factory=dict)
     """From when on the next status may be written, by what it tells."""
     generation: int | None = None

@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import replace
 
-from queueworker.keys import QueueKeys
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import QueueWorkerSpec
-from queueworker_operator.cluster.port import Cluster, ClusterError, ConflictError, Key, Resource
+from queueworker_operator.cluster.port import Cluster, ClusterError, ConflictError, GoneError, Key, Resource
 from queueworker_operator.conditions import Facts
-from queueworker_operator.conditions.evaluate import FAILURES
-from queueworker_operator.connection import connection_settings, refuse_local_hosts
+from queueworker_operator.connection import refuse_local_hosts
 from queueworker_operator.metrics import Metrics
-from queueworker_operator.queues import Queues, Reading
-from queueworker_operator.reconciler import secrets
+from queueworker_operator.queues import Queues
 from queueworker_operator.reconciler.applying import DRIFT_FIGHT, DRIFT_SECONDS, Applier
 from queueworker_operator.reconciler.memory import Memory
+from queueworker_operator.reconciler.observing import Observer
 from queueworker_operator.reconciler.reporting import Reporter, build_status
-from queueworker_operator.scaling.decide import PAUSED_ANNOTATION, decide, pause_source, refuse
+from queueworker_operator.reconciler.settings import ReconcilerSettings
+from queueworker_operator.scaling.decide import decide, is_paused, pause_source, refuse
 from queueworker_operator.scaling.decision import Decision
 from queueworker_operator.scaling.history import unwritten
-from queueworker_operator.scaling.observation import (
-    Observation,
-    Ownership,
-    Problem,
-    QueueObservation,
-    WorkersObservation,
-)
+from queueworker_operator.scaling.observation import Observation, Problem, QueueObservation
 
 FIRST_READ_SECONDS = 5.0
 SHORTEST_SECONDS = 0.05
 CONFLICTS = 5
 """Conflicts in a row after which the key waits as after a failure."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconcilerSettings:
-    """What a reconciler may and how often it looks; seconds."""
-
-    tls_directory: Path
-    """For the certificates that the operator connects with; private to this user."""
-    allow_local_redis: bool = False
-    resync: float = 300.0
-    """Between two looks at workers of which no event came."""
-    unsettled: float = 10.0
-    """The same while they are not all ready: the cause shows on the pods, which nobody watches."""
 
 
 class Reconciler:
@@ -55,7 +34,7 @@ class Reconciler:
     def __init__(
         self,
         *,
-        store: Mapping[Key, Resource],
+        store: MutableMapping[Key, Resource],
         cluster: Cluster,
         queues: Queues[Key],
         metrics: Metrics,
@@ -72,6 +51,7 @@ class Reconciler:
         self._now = now
         self._clock = clock
         self._memories: dict[Key, Memory] = {}
+        self._observer = Observer(cluster, queues, settings, now=now, clock=clock)
         self._reporter = Reporter(cluster, clock=clock)
 
     def workers_changed(self, key: Key) -> None:
@@ -95,41 +75,47 @@ class Reconciler:
             self._forget(key)
             return None
         memory = self._remember(resource)
-        if not memory.workers_stale and self._workers_age(memory) >= self._workers_period(memory):
-            memory.workers_stale = True
-        problem = self._spec_problem(resource)
-        if problem is not None or resource.spec is None:
-            self._queues.unsubscribe(key)
-            return await self._refuse(resource, memory, problem or _invalid(""))
-        await self._read_secrets(resource, memory)
-        queues = self._observe_queues(resource, resource.spec, memory)
-        if queues is None:
-            # The first reading, or the first failure, wakes the key.
-            return FIRST_READ_SECONDS
         try:
-            return await self._settle(resource, resource.spec, memory, queues)
+            again = await self._look(resource, memory)
+        except GoneError:
+            # A watch that is opened anew after an outage does not tell what was deleted meanwhile.
+            self._drop(resource)
+            return None
         except ConflictError:
             memory.workers_stale = True
             memory.conflicts += 1
             if memory.conflicts > CONFLICTS:
                 raise
             return 0.0
+        memory.conflicts = 0
+        return again
+
+    async def _look(self, resource: Resource, memory: Memory) -> float:
+        problem = self._spec_problem(resource)
+        if problem is not None or resource.spec is None:
+            self._queues.unsubscribe(resource.key)
+            return await self._refuse(resource, memory, problem or _invalid(""))
+        await self._observer.secrets(resource, memory)
+        queues = self._observer.queues(resource, resource.spec, memory)
+        if queues is None:
+            # The first reading, or the first failure, wakes the key.
+            return FIRST_READ_SECONDS
+        return await self._settle(resource, resource.spec, memory, queues)
 
     async def _settle(
         self, resource: Resource, spec: QueueWorkerSpec, memory: Memory, queues: tuple[QueueObservation, ...]
     ) -> float:
         now = self._now()
-        paused = resource.annotations.get(PAUSED_ANNOTATION, "").lower() == "true"
+        paused = is_paused(resource.annotations)
         applier = Applier(self._cluster, resource, memory, now=now, clock=self._clock)
-        looked = memory.workers_stale
-        workers = await self._observe_workers(resource, memory)
+        seen_before = memory.workers_seen_at
+        workers = await self._observer.workers(resource, memory)
         before = memory.history
         decision = decide(Observation(queues=queues, workers=workers), spec, before, now, paused_by_annotation=paused)
         steps = applier.steps(workers, decision)
-        if steps and not looked:
+        if steps and memory.workers_seen_at == seen_before:
             # What is written must rest on how the workers are, not on how they were.
-            memory.workers_stale = True
-            workers = await self._observe_workers(resource, memory)
+            workers = await self._observer.workers(resource, memory, fresh=True)
             observation = Observation(queues=queues, workers=workers)
             decision = decide(observation, spec, before, now, paused_by_annotation=paused)
             steps = applier.steps(workers, decision)
@@ -138,7 +124,6 @@ class Reconciler:
         if applier.scaled:
             memory.history = decision.history
             self._scaled(resource.key, decision)
-        memory.conflicts = 0
         await self._reporter.tell(resource, applier.done)
         facts = Facts(
             generation=resource.generation,
@@ -149,7 +134,7 @@ class Reconciler:
         return await self._report(resource, memory, Observation(queues=queues, workers=workers), decision, facts)
 
     async def _refuse(self, resource: Resource, memory: Memory, problem: Problem) -> float:
-        workers = await self._observe_workers(resource, memory)
+        workers = await self._observer.workers(resource, memory)
         observation = Observation(queues=(), workers=workers)
         decision = refuse(observation, memory.history, self._now(), problem=problem.message)
         memory.history = decision.history
@@ -168,58 +153,12 @@ class Reconciler:
         if memory.history.fewer_reading is not None and not memory.history.confirmed:
             self._queues.wake_after_next_read(resource.key)
         pause = await self._reporter.report(resource, memory, status)
-        waits = [self._workers_period(memory) - self._workers_age(memory), *self._retries(resource.key, memory)]
+        waits = [*self._observer.due_in(resource.key, memory), *self._retries(memory)]
         if pause is not None:
             waits.append(pause)
         if decision.recheck_at is not None:
             waits.append(decision.recheck_at - now)
         return max(SHORTEST_SECONDS, min(waits))
-
-    async def _read_secrets(self, resource: Resource, memory: Memory) -> None:
-        refused = self._login_refused(resource.key)
-        if secrets.due_in(memory, login_refused=refused, now=self._clock()) <= 0:
-            await secrets.read(self._cluster, resource, memory, now=self._clock())
-
-    def _login_refused(self, key: Key) -> bool:
-        problems = [reading.problem for reading in self._queues.readings(key)]
-        return any(problem is not None and problem.reason is ConditionReason.REDIS_AUTH_FAILED for problem in problems)
-
-    def _observe_queues(
-        self, resource: Resource, spec: QueueWorkerSpec, memory: Memory
-    ) -> tuple[QueueObservation, ...] | None:
-        """Return the queues as they were read; None as long as one of them was not tried yet."""
-        keys = tuple(QueueKeys(spec.prefix, queue.name) for queue in spec.queues)
-        try:
-            settings = connection_settings(
-                spec.redis, memory.secrets, directory=self._settings.tls_directory, for_operator=True
-            )
-        except ClusterError as error:
-            self._queues.unsubscribe(resource.key)
-            known = memory.secrets_problem or Problem(reason=error.reason, message=str(error))
-            return tuple(
-                QueueObservation(name=q.name, concurrency=q.concurrency, problem=known, failures=FAILURES)
-                for q in spec.queues
-            )
-        self._queues.subscribe(resource.key, settings, keys)
-        readings = self._queues.readings(resource.key)
-        if not all(reading.tried for reading in readings):
-            return None
-        offset = self._now() - self._clock()
-        return tuple(
-            _queue_observation(queue.name, queue.concurrency, reading, offset=offset)
-            for queue, reading in zip(spec.queues, readings, strict=True)
-        )
-
-    async def _observe_workers(self, resource: Resource, memory: Memory) -> WorkersObservation:
-        if memory.workers_stale or memory.workers is None:
-            # An event that comes during the request makes it stale again.
-            memory.workers_stale = False
-            try:
-                memory.saw(await self._cluster.observe(memory.with_memory(resource)), self._clock())
-            except BaseException:
-                memory.workers_stale = True
-                raise
-        return memory.workers or WorkersObservation()
 
     def _remember(self, resource: Resource) -> Memory:
         memory = self._memories.get(resource.key)
@@ -252,29 +191,20 @@ class Reconciler:
             return Problem(reason=ConditionReason.DRIFT_FIGHT, message=DRIFT_FIGHT)
         return None
 
-    def _workers_age(self, memory: Memory) -> float:
-        return self._clock() - memory.workers_seen_at
-
-    def _workers_period(self, memory: Memory) -> float:
-        workers = memory.workers
-        settled = (
-            workers is not None
-            and workers.ownership is Ownership.OURS
-            and workers.rollout_complete
-            and workers.ready >= workers.replicas
-        )
-        return self._settings.resync if settled else self._settings.unsettled
-
-    def _retries(self, key: Key, memory: Memory) -> Iterable[float]:
+    def _retries(self, memory: Memory) -> Iterator[float]:
         at = self._clock()
         yield from (refusal.again_at - at for refusal in memory.refusals.values())
-        yield secrets.due_in(memory, login_refused=self._login_refused(key), now=at)
         if memory.workers is not None and memory.workers.drifted and memory.drift_corrected_at is not None:
             yield max(1.0, memory.drift_corrected_at + DRIFT_SECONDS - self._now())
 
     def _scaled(self, key: Key, decision: Decision) -> None:
         if decision.desired != decision.current:
             self._metrics.scaled(*key, decision)
+
+    def _drop(self, resource: Resource) -> None:
+        if (known := self._store.get(resource.key)) is not None and known.uid == resource.uid:
+            del self._store[resource.key]
+            self._forget(resource.key)
 
     def _forget(self, key: Key) -> None:
         self._queues.unsubscribe(key)
@@ -288,16 +218,3 @@ def _invalid(text: str) -> Problem:
 
 def _changes(decision: Decision) -> bool:
     return decision.write and decision.desired != decision.current
-
-
-def _queue_observation(name: str, concurrency: int, reading: Reading, *, offset: float) -> QueueObservation:
-    """Return a reading as the decision sees it; `offset` makes Unix seconds of the reader's clock."""
-    known = reading.problem is None
-    return QueueObservation(
-        name=name,
-        concurrency=concurrency,
-        snapshot=reading.snapshot if known else None,
-        problem=reading.problem,
-        failures=reading.failures,
-        failing_since=None if reading.failing_since is None else reading.failing_since + offset,
-    )

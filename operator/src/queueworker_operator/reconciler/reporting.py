@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from queueworker_operator.api import v1alpha1 as api
-from queueworker_operator.cluster.port import Cluster, ClusterError, ClusterUnavailableError, Resource
+from queueworker_operator.cluster.port import Cluster, ClusterError, ClusterUnavailableError, GoneError, Resource
 from queueworker_operator.conditions import Facts, conditions, transitions
 from queueworker_operator.reconciler.applying import Applied
 from queueworker_operator.reconciler.memory import Memory
@@ -71,7 +71,7 @@ class Reporter:
     async def report(self, resource: Resource, memory: Memory, status: api.QueueWorkerStatus) -> float | None:
         """Write the status if it is worth it; return in how many seconds to ask again where it has to wait.
 
-        Raises ClusterUnavailableError.
+        Raises ClusterUnavailableError and GoneError.
         """
         urgency = difference(memory.status, status)
         if urgency is Difference.NONE:
@@ -83,10 +83,11 @@ class Reporter:
         memory.status_slots.clear()
         try:
             await self._cluster.write_status(resource, status)
-        except ClusterUnavailableError:
+        except (ClusterUnavailableError, GoneError):
             raise
         except ClusterError as error:
             logger.warning("%s: the status cannot be written: %s", resource.key, error)
+            memory.status_refused_until = self._clock() + RETRY_SECONDS
             return RETRY_SECONDS
         before, memory.status, memory.status_written_at = memory.status, status, self._clock()
         for event in transitions(before, status):
@@ -96,6 +97,8 @@ class Reporter:
     def _pause(self, memory: Memory, urgency: Difference) -> float:
         """Return how long to wait. A slot is reserved once and kept: who waits does not ask over and over."""
         now, slots = self._clock(), memory.status_slots
+        if memory.status_refused_until > now:
+            return memory.status_refused_until - now
         if urgency is Difference.NUMBERS:
             pause = memory.status_written_at + STATUS_SECONDS - now
             if pause > 0:

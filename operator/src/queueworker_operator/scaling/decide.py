@@ -1,5 +1,6 @@
 """The decision: from one look at the world to the number of replicas, and why. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from queueworker_operator.api.reasons import ScalingReason
@@ -16,6 +17,7 @@ from queueworker_operator.scaling.votes import ballots, winner
 NOT_CONSUMING_SECONDS = 30.0
 """How long jobs may wait before ready workers until something must be wrong."""
 PAUSED_ANNOTATION = "queueworker.dev/paused"
+_NOT_PAUSED = frozenset({"false", "f", "0"})
 
 
 def decide(
@@ -62,6 +64,12 @@ def standing(workers: WorkersObservation, history: History) -> int:
     if workers.ownership in (Ownership.OURS, Ownership.ADOPTABLE):
         return workers.replicas
     return history.desired or 0
+
+
+def is_paused(annotations: Mapping[str, str]) -> bool:
+    """Whether the annotation pauses the QueueWorker: with any value but a plain no, for who sets it wants a halt."""
+    value = annotations.get(PAUSED_ANNOTATION)
+    return value is not None and value.strip().lower() not in _NOT_PAUSED
 
 
 def pause_source(spec: QueueWorkerSpec, *, by_annotation: bool) -> str | None:

@@ -10,7 +10,7 @@ from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import GROUP, PLURAL, VERSION, QueueWorkerSpec, QueueWorkerStatus
 from queueworker_operator.cluster.kubernetes import reports
 from queueworker_operator.cluster.kubernetes.deployments import misses_pods, workers_of
-from queueworker_operator.cluster.kubernetes.errors import NotFoundError
+from queueworker_operator.cluster.kubernetes.errors import MismatchError, NotFoundError
 from queueworker_operator.cluster.kubernetes.fields import (
     REPLICAS_MANAGER,
     STATUS_MANAGER,
@@ -24,6 +24,7 @@ from queueworker_operator.cluster.port import (
     ClusterError,
     ClusterUnavailableError,
     ConflictError,
+    GoneError,
     JsonObject,
     Key,
     Resource,
@@ -75,6 +76,7 @@ class KubernetesCluster:
     async def create(self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int) -> WorkersObservation:
         """Create the Deployment with its replicas, then take over the rest of it by applying it."""
         body = self._rendered(resource, secrets)
+        await self._require(resource)
         created = await self._requests.send(
             "POST",
             path_of("apis", "apps", "v1", "namespaces", resource.key.namespace, "deployments"),
@@ -117,14 +119,17 @@ class KubernetesCluster:
     async def write_status(self, resource: Resource, status: QueueWorkerStatus) -> None:
         """Replace the status of the QueueWorker."""
         namespace, name = resource.key
-        await self._requests.send(
-            "PATCH",
-            path_of("apis", GROUP, VERSION, "namespaces", namespace, PLURAL, name, "status"),
-            attempt=f"write the status of the QueueWorker {resource.key}",
-            query={"fieldManager": STATUS_MANAGER},
-            body=reports.status_patch(resource, status),
-            content_type=JSON_PATCH,
-        )
+        try:
+            await self._requests.send(
+                "PATCH",
+                path_of("apis", GROUP, VERSION, "namespaces", namespace, PLURAL, name, "status"),
+                attempt=f"write the status of the QueueWorker {resource.key}",
+                query={"fieldManager": STATUS_MANAGER},
+                body=reports.status_patch(resource, status),
+                content_type=JSON_PATCH,
+            )
+        except (NotFoundError, MismatchError) as error:
+            raise GoneError(str(error)) from error
 
     async def publish(self, resource: Resource, *, kind: str, reason: str, message: str) -> None:
         """Publish an event about the QueueWorker."""
@@ -156,6 +161,17 @@ class KubernetesCluster:
             return deployment(owner, _spec(resource), secrets, renderer_revision=self._renderer_revision)
         except ManifestError as error:
             raise ClusterError(str(error), reason=error.reason) from error
+
+    async def _require(self, resource: Resource) -> None:
+        """Raise GoneError unless the QueueWorker is there: what no longer has an owner is collected, and made again."""
+        found = await self._requests.get(
+            path_of("apis", GROUP, VERSION, "namespaces", resource.key.namespace, PLURAL),
+            attempt=f"look for the QueueWorker {resource.key}",
+            # By a list, for which the watch has the right already.
+            fieldSelector=f"metadata.name={resource.key.name}",
+        )
+        if not any(_is_alive(item["metadata"], uid=resource.uid) for item in found["items"]):
+            raise GoneError(f"the QueueWorker {resource.key} is gone")
 
     async def _apply(self, key: Key, body: JsonObject, *, uid: str) -> JsonObject:
         # With the uid, apply neither creates a Deployment anew nor lands on another one.
@@ -214,6 +230,10 @@ class KubernetesCluster:
 
 def _workers(resource: Resource, found: JsonObject, *, applied_before: str | None = None) -> WorkersObservation:
     return workers_of(found, name=resource.key.name, uid=resource.uid, applied_before=applied_before)
+
+
+def _is_alive(metadata: JsonObject, *, uid: str) -> bool:
+    return metadata["uid"] == uid and "deletionTimestamp" not in metadata
 
 
 def _spec(resource: Resource) -> QueueWorkerSpec:

@@ -18,6 +18,10 @@ class NotFoundError(ConflictError):
     """The object is not there, or no longer."""
 
 
+class MismatchError(ConflictError):
+    """The object is not as a test in a JSON patch says."""
+
+
 def refusal(
     status: int, body: Mapping[str, Any], headers: Mapping[str, str], *, attempt: str, invalid: ConditionReason
 ) -> ClusterError:
@@ -29,8 +33,10 @@ def refusal(
     message = f"cannot {attempt}: {said}"
     if status == 404:
         return NotFoundError(message)
-    if status == 409 or (status == 422 and said == _TEST_FAILED):
+    if status == 409:
         return ConflictError(message)
+    if status == 422 and said == _TEST_FAILED:
+        return MismatchError(message)
     if status == 403 and "exceeded quota" in said:
         return ClusterError(
             f"{message}; raise the quota or lower what is asked for", reason=ConditionReason.QUOTA_EXCEEDED
