@@ -14,7 +14,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from queueworker_processors import migrate, storage
-from queueworker_processors.storage import DatabaseError, metadata, open_database
+from queueworker_processors.database import open_database
+from queueworker_processors.storage import DatabaseError, metadata
 
 __all__ = ["database", "empty_database", "engine", "postgres_server"]
 

@@ -1,16 +1,13 @@
-"""PostgreSQL for processors: where it is, one pool per process, and the check that its tables are the ones expected.
+"""PostgreSQL for processors: where it is, how many connections a process may open, and the registry of its tables.
 
 Environment: `DATABASE_URL` (required), `DATABASE_POOL_SIZE` (default: the slots of the queues that this process
-serves), `DATABASE_MIGRATE=true` (bring the tables up to date when the worker starts).
+serves).
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -27,9 +24,6 @@ _DEFAULT_SLOTS = 10
 _CONNECT_TIMEOUT_SECONDS = 10
 _STATEMENT_TIMEOUT_SECONDS = 60
 _MOST_CONNECTIONS = 100
-
-# Alembic tells of its plugins when it is imported, and that once in the log of every worker.
-logging.getLogger("alembic").setLevel(logging.WARNING)
 
 metadata = MetaData(
     naming_convention={
@@ -100,27 +94,6 @@ def create_engine(url: URL, *, size: int) -> AsyncEngine:
         # Rows would end up in the failure reason of a job.
         hide_parameters=True,
     )
-
-
-@asynccontextmanager
-async def open_database() -> AsyncIterator[AsyncEngine]:
-    """Yield the engine of this process, its tables checked; a dependency of processors.
-
-    Raises SettingsError, and DatabaseError where the database cannot be reached or its tables are too old.
-    """
-    # Alembic is needed only here, once; and it needs this module.
-    from queueworker_processors.migrate import check, upgrade
-
-    url = database_url(os.environ)
-    engine = create_engine(url, size=pool_size(os.environ))
-    try:
-        if os.environ.get("DATABASE_MIGRATE", "").lower() in {"true", "1"}:
-            await upgrade(url)
-        else:
-            await check(engine, url)
-        yield engine
-    finally:
-        await engine.dispose()
 
 
 def unreachable(url: URL, error: Exception) -> DatabaseError:

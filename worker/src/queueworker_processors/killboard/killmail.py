@@ -7,12 +7,12 @@ from typing import Annotated, Literal, Self, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from queueworker_processors.database import open_database
 from queueworker_processors.killboard.documents import Id, Killmail
 from queueworker_processors.killboard.parties import parties
 from queueworker_processors.killboard.prices import load_prices
 from queueworker_processors.killboard.store import Record, Stored, find, insert_record, record_war
 from queueworker_processors.killboard.valuation import type_ids, value
-from queueworker_processors.storage import open_database
 from queueworker_worker.context import Depends
 from queueworker_worker.errors import UnrecoverableError
 from queueworker_worker.processor import processor
