@@ -10,14 +10,14 @@ OTHER_BUILD = """
 from importlib import import_module
 
 adapter = import_module("queueworker_operator.cluster.kubernetes.adapter")
-render = adapter.deployment
+render = adapter.render_deployment
 
 def other(*args, **kwargs):
     rendered = render(*args, **{**kwargs, "renderer_revision": 99})
     rendered["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "OF_THE_OTHER_BUILD", "value": "yes"})
     return rendered
 
-adapter.deployment = other
+adapter.render_deployment = other
 import_module("queueworker.cli.app").main()
 """
 

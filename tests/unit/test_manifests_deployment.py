@@ -17,7 +17,7 @@ from manifest_specs import OWNER, SECRETS, SPECS, TLS, spec_of
 
 from queueworker.settings import ConnectionSettings
 from queueworker_operator.api.reasons import ConditionReason
-from queueworker_operator.manifests import ManifestError, deployment, with_replicas
+from queueworker_operator.manifests import ManifestError, render_deployment, with_replicas
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -37,7 +37,7 @@ def values_of(body: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_deployment_is_as_the_golden_file_says(name: str) -> None:
-    rendered = yaml.safe_dump(json.loads(json.dumps(deployment(OWNER, SPECS[name], SECRETS))), sort_keys=False)
+    rendered = yaml.safe_dump(json.loads(json.dumps(render_deployment(OWNER, SPECS[name], SECRETS))), sort_keys=False)
     path = GOLDEN / f"deployment-{name}.yaml"
     if os.environ.get("QUEUEWORKER_UPDATE_GOLDEN"):
         path.write_text(rendered, encoding="utf-8")
@@ -48,7 +48,7 @@ def test_deployment_is_as_the_golden_file_says(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("version", ["1.30", "1.35"])
 def test_deployment_is_valid_in_every_version_from_the_oldest(name: str, version: str) -> None:
-    body = json.loads(json.dumps(deployment(OWNER, SPECS[name], SECRETS)))
+    body = json.loads(json.dumps(render_deployment(OWNER, SPECS[name], SECRETS)))
 
     kubernetes_validate.validate(body, version, strict=True)
     kubernetes_validate.validate(with_replicas(body, 3), version, strict=True)
@@ -56,7 +56,7 @@ def test_deployment_is_valid_in_every_version_from_the_oldest(name: str, version
 
 @pytest.mark.parametrize("name", [name for name in SPECS if name != "pod-template"])
 def test_pods_are_restricted_by_default(name: str) -> None:
-    body = deployment(OWNER, SPECS[name], SECRETS)
+    body = render_deployment(OWNER, SPECS[name], SECRETS)
     pod, container = pod_of(body), worker_of(body)
 
     assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -74,7 +74,7 @@ def test_pods_are_restricted_by_default(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_no_secret_value_is_in_the_deployment(name: str) -> None:
-    rendered = json.dumps(deployment(OWNER, SPECS[name], SECRETS))
+    rendered = json.dumps(render_deployment(OWNER, SPECS[name], SECRETS))
 
     for secret in SECRETS.values():
         assert secret.uid not in rendered
@@ -83,7 +83,7 @@ def test_no_secret_value_is_in_the_deployment(name: str) -> None:
 
 
 def test_replicas_are_only_in_what_is_created() -> None:
-    body = deployment(OWNER, spec_of(), {})
+    body = render_deployment(OWNER, spec_of(), {})
 
     assert "replicas" not in body["spec"]
     assert with_replicas(body, 0)["spec"]["replicas"] == 0
@@ -93,7 +93,7 @@ def test_replicas_are_only_in_what_is_created() -> None:
 def test_the_worker_reads_back_the_connection_that_the_spec_names() -> None:
     redis = {"sentinel": {"masterName": "m", "nodes": [{"host": "s1"}]}, "db": 3, "tls": TLS}
 
-    read = ConnectionSettings.from_environment(values_of(deployment(OWNER, spec_of(redis=redis), SECRETS)))
+    read = ConnectionSettings.from_environment(values_of(render_deployment(OWNER, spec_of(redis=redis), SECRETS)))
 
     assert read.sentinel is not None
     assert [str(node) for node in read.sentinel.nodes] == ["s1:26379"]
@@ -107,14 +107,14 @@ def test_the_worker_reads_back_the_connection_that_the_spec_names() -> None:
 
 def test_dollars_in_names_reach_the_worker_as_they_are() -> None:
     """Kubernetes would expand $(HOME) in a value."""
-    values = values_of(deployment(OWNER, spec_of(queues=[{"name": "a$(HOME)$b"}], prefix="p$$"), {}))
+    values = values_of(render_deployment(OWNER, spec_of(queues=[{"name": "a$(HOME)$b"}], prefix="p$$"), {}))
 
     assert json.loads(values["QUEUEWORKER_QUEUES"].replace("$$", "$")) == [{"name": "a$(HOME)$b", "concurrency": 1}]
     assert values["QUEUEWORKER_PREFIX"] == "p$$$$"
 
 
 def test_a_variable_of_the_user_replaces_the_copy_under_the_prefix() -> None:
-    body = deployment(
+    body = render_deployment(
         OWNER, spec_of(worker={"redisEnvPrefix": "REDIS_", "env": [{"name": "REDIS_HOST", "value": "proxy"}]}), {}
     )
 
@@ -128,7 +128,7 @@ def test_a_missing_key_names_secret_and_key() -> None:
     redis = {"host": "redis", "auth": {"passwordSecretRef": {"name": "redis", "key": "typo"}}}
 
     with pytest.raises(ManifestError, match="the Secret redis has no key typo") as refused:
-        deployment(OWNER, spec_of(redis=redis), SECRETS)
+        render_deployment(OWNER, spec_of(redis=redis), SECRETS)
 
     assert refused.value.reason is ConditionReason.SECRET_NOT_FOUND
 
@@ -147,7 +147,7 @@ def test_a_missing_key_names_secret_and_key() -> None:
 )
 def test_a_template_that_is_none_is_refused(template: dict[str, Any], said: str) -> None:
     with pytest.raises(ManifestError, match="podTemplate") as refused:
-        deployment(OWNER, spec_of(worker={"podTemplate": template}), {})
+        render_deployment(OWNER, spec_of(worker={"podTemplate": template}), {})
 
     assert said in str(refused.value)
     assert refused.value.reason is ConditionReason.SPEC_INVALID

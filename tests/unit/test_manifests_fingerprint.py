@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from manifest_specs import OWNER, PASSWORD, SECRETS, SPECS, spec_of
 
-from queueworker_operator.manifests import deployment, fingerprint, operator_secrets, worker_secrets
+from queueworker_operator.manifests import operator_secrets, render_deployment, spec_fingerprint, worker_secrets
 from queueworker_operator.manifests.secrets import connection_digest
 
 WITH_PASSWORD = spec_of(redis={"host": "redis", "auth": PASSWORD})
@@ -33,7 +33,7 @@ def changed(**values: bytes) -> dict[str, Any]:
     ],
 )
 def test_what_the_template_does_not_hold_does_not_count(changes: dict[str, Any]) -> None:
-    assert fingerprint(spec_of(**changes), {}) == fingerprint(spec_of(), {})
+    assert spec_fingerprint(spec_of(**changes), {}) == spec_fingerprint(spec_of(), {})
 
 
 @pytest.mark.parametrize(
@@ -50,31 +50,33 @@ def test_what_the_template_does_not_hold_does_not_count(changes: dict[str, Any])
     ],
 )
 def test_what_the_template_holds_counts(changes: dict[str, Any]) -> None:
-    assert fingerprint(spec_of(**changes), {}) != fingerprint(spec_of(), {})
+    assert spec_fingerprint(spec_of(**changes), {}) != spec_fingerprint(spec_of(), {})
 
 
 def test_the_renderer_does_not_count() -> None:
-    one, two = (deployment(OWNER, WITH_PASSWORD, SECRETS, renderer_revision=number)["metadata"] for number in (1, 2))
+    one, two = (
+        render_deployment(OWNER, WITH_PASSWORD, SECRETS, renderer_revision=number)["metadata"] for number in (1, 2)
+    )
 
     key = "queueworker.dev/fingerprint"
-    assert one["annotations"][key] == two["annotations"][key] == fingerprint(WITH_PASSWORD, SECRETS)
+    assert one["annotations"][key] == two["annotations"][key] == spec_fingerprint(WITH_PASSWORD, SECRETS)
     assert one != two
 
 
 def test_all_specs_differ() -> None:
-    assert len({fingerprint(spec, SECRETS) for spec in SPECS.values()}) == len(SPECS)
+    assert len({spec_fingerprint(spec, SECRETS) for spec in SPECS.values()}) == len(SPECS)
 
 
 def test_only_the_keys_in_use_count() -> None:
-    before = fingerprint(WITH_PASSWORD, SECRETS)
+    before = spec_fingerprint(WITH_PASSWORD, SECRETS)
 
-    assert fingerprint(WITH_PASSWORD, changed(unused=b"x", operator=b"y")) == before
-    assert fingerprint(WITH_PASSWORD, changed(password=b"x")) != before
+    assert spec_fingerprint(WITH_PASSWORD, changed(unused=b"x", operator=b"y")) == before
+    assert spec_fingerprint(WITH_PASSWORD, changed(password=b"x")) != before
 
 
 def test_there_is_no_digest_without_secrets() -> None:
     assert connection_digest(spec_of().redis, {}) is None
-    annotations = deployment(OWNER, spec_of(), {})["spec"]["template"]["metadata"]["annotations"]
+    annotations = render_deployment(OWNER, spec_of(), {})["spec"]["template"]["metadata"]["annotations"]
     assert "queueworker.dev/connection-secrets" not in annotations
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from manifest_specs import OWNER, PASSWORD, SECRETS, TLS, spec_of
 
-from queueworker_operator.manifests import ManifestError, deployment
+from queueworker_operator.manifests import ManifestError, render_deployment
 from queueworker_operator.manifests.environment import contract_environment, is_contract
 from queueworker_operator.manifests.overlay import overlay
 
@@ -74,6 +74,7 @@ def test_neither_side_is_changed(base: dict[str, Any], patch: dict[str, Any]) ->
 
 
 @given(base=TEMPLATES, patch=TEMPLATES)
+@example(base={}, patch={"spec": {"containers": [{"name": "worker", "volumeMounts": None}]}})
 def test_laying_over_twice_is_laying_over_once(base: dict[str, Any], patch: dict[str, Any]) -> None:
     once = overlay(base, patch)
 
@@ -87,11 +88,11 @@ def test_the_contract_wins_over_any_template(template: dict[str, Any]) -> None:
         worker={"podTemplate": template, "healthPort": 8080, "drainTimeoutSeconds": 30},
     )
     try:
-        body = deployment(OWNER, spec, SECRETS)
+        body = render_deployment(OWNER, spec, SECRETS)
     except ManifestError:
         return
 
-    plain = deployment(OWNER, spec_of(redis={"host": "redis", "auth": PASSWORD, "tls": TLS}), SECRETS)
+    plain = render_deployment(OWNER, spec_of(redis={"host": "redis", "auth": PASSWORD, "tls": TLS}), SECRETS)
     pod, metadata = body["spec"]["template"]["spec"], body["spec"]["template"]["metadata"]
     workers = [container for container in pod["containers"] if container.get("name") == "worker"]
     assert workers

@@ -20,7 +20,7 @@ from queueworker_operator.cluster.local_objects import LocalObjects
 from queueworker_operator.cluster.local_process import Launch, LocalWorker, Patience, free_port
 from queueworker_operator.cluster.port import ClusterError, ConflictError, Key, Resource, Secret
 from queueworker_operator.connection import connection_settings
-from queueworker_operator.manifests import ManifestError, Owner, deployment, fingerprint
+from queueworker_operator.manifests import ManifestError, Owner, render_deployment, spec_fingerprint
 from queueworker_operator.manifests.names import CONTAINER, DRAIN_MARGIN_SECONDS
 from queueworker_operator.scaling.observation import WorkersObservation
 
@@ -111,7 +111,7 @@ class LocalCluster:
     def fingerprint(self, resource: Resource, secrets: Mapping[str, Secret]) -> str:
         """Return the fingerprint of spec and Secrets."""
         try:
-            return fingerprint(_spec(resource), secrets)
+            return spec_fingerprint(_spec(resource), secrets)
         except ManifestError as error:
             raise ClusterError(str(error), reason=error.reason) from error
 
@@ -186,7 +186,7 @@ def _spec(resource: Resource) -> QueueWorkerSpec:
 def _container(resource: Resource, secrets: Mapping[str, Secret]) -> Mapping[str, Any]:
     owner = Owner(namespace=resource.key.namespace, name=resource.key.name, uid=resource.uid)
     try:
-        body = deployment(owner, _spec(resource), secrets)
+        body = render_deployment(owner, _spec(resource), secrets)
     except ManifestError as error:
         raise ClusterError(str(error), reason=error.reason) from error
     containers: list[Mapping[str, Any]] = body["spec"]["template"]["spec"]["containers"]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from queueworker_operator.api.v1alpha1 import GROUP, KIND, VERSION, QueueWorkerSpec
 from queueworker_operator.manifests.contract import with_contract
-from queueworker_operator.manifests.fingerprint import fingerprint
+from queueworker_operator.manifests.fingerprint import spec_fingerprint
 from queueworker_operator.manifests.names import (
     FINGERPRINT_ANNOTATION,
     RENDERER_ANNOTATION,
@@ -32,7 +32,7 @@ class Owner:
     uid: str
 
 
-def deployment(
+def render_deployment(
     owner: Owner,
     spec: QueueWorkerSpec,
     secrets: Mapping[str, SecretValues],
@@ -54,7 +54,7 @@ def deployment(
             "labels": labels(owner.name),
             "annotations": {
                 **queue_annotation(spec),
-                FINGERPRINT_ANNOTATION: fingerprint(spec, secrets),
+                FINGERPRINT_ANNOTATION: spec_fingerprint(spec, secrets),
                 RENDERER_ANNOTATION: str(renderer_revision),
             },
             "ownerReferences": [_owner_reference(owner)],

@@ -17,7 +17,7 @@ _TEMPLATE_FIELDS: Final[Any] = {
 """What of the spec has a part in the template. A field joins them when it does."""
 
 
-def fingerprint(spec: QueueWorkerSpec, secrets: Mapping[str, SecretValues]) -> str:
+def spec_fingerprint(spec: QueueWorkerSpec, secrets: Mapping[str, SecretValues]) -> str:
     """Return a digest of what the user asks for as far as the template goes, and of the connection Secrets.
 
     It speaks of the user's words alone: fields that stand at their default do not count, nor does the code that

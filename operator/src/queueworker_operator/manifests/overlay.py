@@ -35,9 +35,9 @@ def _merged(name: str, base: Any, patch: Any) -> Any:
     if isinstance(patch, Mapping):
         return overlay(base if isinstance(base, Mapping) else {}, patch)
     key = _KEYS.get(name)
-    if key is None or not _is_keyed(base, key) or not _is_keyed(patch, key):
+    if key is None or not _is_keyed(patch, key):
         return patch
-    return _merged_list(base, patch, key=key, whole=name in _WHOLE)
+    return _merged_list(base if _is_keyed(base, key) else [], patch, key=key, whole=name in _WHOLE)
 
 
 def _is_keyed(items: Any, key: str) -> bool:

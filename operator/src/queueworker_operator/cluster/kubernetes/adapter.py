@@ -30,8 +30,14 @@ from queueworker_operator.cluster.port import (
     Resource,
     Secret,
 )
-from queueworker_operator.manifests import RENDERER_REVISION, ManifestError, Owner, deployment, with_replicas
-from queueworker_operator.manifests import fingerprint as spec_fingerprint
+from queueworker_operator.manifests import (
+    RENDERER_REVISION,
+    ManifestError,
+    Owner,
+    render_deployment,
+    spec_fingerprint,
+    with_replicas,
+)
 from queueworker_operator.manifests.names import selector
 from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
 
@@ -158,7 +164,7 @@ class KubernetesCluster:
     def _rendered(self, resource: Resource, secrets: Mapping[str, Secret]) -> JsonObject:
         owner = Owner(namespace=resource.key.namespace, name=resource.key.name, uid=resource.uid)
         try:
-            return deployment(owner, _spec(resource), secrets, renderer_revision=self._renderer_revision)
+            return render_deployment(owner, _spec(resource), secrets, renderer_revision=self._renderer_revision)
         except ManifestError as error:
             raise ClusterError(str(error), reason=error.reason) from error
 
