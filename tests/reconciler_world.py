@@ -183,6 +183,7 @@ class FakeRedis:
     error: RedisReadError | None = None
     password: str | None = None
     reads: list[float] = field(default_factory=list)
+    horizons: set[int] = field(default_factory=set)
 
     def open(self, settings: ConnectionSettings) -> FakeReader:
         return FakeReader(self, settings.password.get_secret_value() if settings.password else None)
@@ -207,12 +208,13 @@ class FakeReader:
     ) -> Mapping[QueueKeys, QueueSnapshot | RedisReadError]:
         await asyncio.sleep(0.002)
         self._redis.reads.append(clock())
+        self._redis.horizons.add(horizon_ms)
         error = self._redis.error
         if self._redis.password is not None and self._redis.password != self._password:
             error = RedisReadError("authentication failed", reason="RedisAuthFailed")
         return {keys: error or self._redis.snapshot(keys) for keys in queues}
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         pass
 
 

@@ -70,4 +70,4 @@ async def test_a_name_that_leads_to_this_machine_is_refused_before_the_connect()
             await reader.read([QueueKeys("bull", "mail")], horizon_ms=0, deadline_seconds=1)
         assert refusal.value.reason == ConditionReason.SPEC_INVALID
     finally:
-        await reader.close()
+        await reader.aclose()

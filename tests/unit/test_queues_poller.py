@@ -42,7 +42,7 @@ class Reader:
             raise self._redis.error
         return {keys: self._redis.error or self._redis.snapshot(keys) for keys in queues}
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         self.closed = True
 
 

@@ -20,7 +20,7 @@ from queueworker_operator.cluster.port import (
     Key,
     Secret,
 )
-from queueworker_operator.scaling.observation import Ownership
+from queueworker_operator.scaling.observation import HORIZON_SECONDS, Ownership
 
 BUSY = {"waiting": 45, "oldest_ready_ms": 1}
 
@@ -75,6 +75,16 @@ def test_when_nothing_changes_nothing_is_written_and_hardly_anything_read(queue:
         assert world.cluster.writes(since=started) == []
         assert world.cluster.count(since=started)["observe"] <= 13
         assert not world.errors
+
+    live(story)
+
+
+def test_slots_count_the_jobs_that_fall_due_while_a_pod_starts() -> None:
+    async def story(world: World) -> None:
+        world.redis.queues["mail"] = dict(BUSY)
+        world.put(document())
+        await asyncio.sleep(5)
+        assert world.redis.horizons == {round(HORIZON_SECONDS * 1000)}
 
     live(story)
 

@@ -68,9 +68,9 @@ class _GuardedReader:
             self._checked = True
         return await self._reader.read(queues, horizon_ms=horizon_ms, deadline_seconds=deadline_seconds)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the reader behind."""
-        await self._reader.close()
+        await self._reader.aclose()
 
     async def _check(self) -> None:
         for host in _hosts(self._settings):

@@ -15,7 +15,7 @@ from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
 from queueworker.snapshot import QueueSnapshot
 from queueworker_operator.api.reasons import ConditionReason
-from queueworker_operator.scaling.observation import Problem
+from queueworker_operator.scaling.observation import HORIZON_SECONDS, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Pace:
     quiet: float = 5.0
     deadline: float = 2.0
     """A read that takes longer has failed."""
-    horizon: float = 10.0
+    horizon: float = HORIZON_SECONDS
     """How far ahead delayed jobs are counted."""
     unreachable_after: int = 3
     """Failed reads in a row after which the queue counts as unreachable."""
@@ -75,7 +75,7 @@ class Reader(Protocol):
         """Read all queues in one go; one that cannot be read gives its error."""
         ...
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Let go of the connection."""
         ...
 
@@ -222,7 +222,7 @@ class Poller:
         if reader is not None:
             with suppress(Exception):
                 async with asyncio.timeout(1):
-                    await reader.close()
+                    await reader.aclose()
 
 
 def _next_reading(old: Reading, result: QueueSnapshot | RedisReadError | None, *, now: float) -> Reading:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from queueworker.connection import connect
 from queueworker.keys import QueueKeys
 from queueworker.reader import QueueReader
 from queueworker.settings import ConnectionSettings
@@ -19,16 +18,7 @@ ReadDone = Callable[[ConnectionSettings, Mapping[QueueKeys, Reading], float], No
 
 def open_reader(settings: ConnectionSettings) -> Reader:
     """Return a reader with a connection of its own. It does not retry: the next read is the retry."""
-    return _OwnReader(settings)
-
-
-class _OwnReader:
-    def __init__(self, settings: ConnectionSettings) -> None:
-        self._client = connect(settings, name="queueworker-operator", retries=0, max_connections=64)
-        self.read = QueueReader(self._client, address=settings.address).read
-
-    async def close(self) -> None:
-        await self._client.aclose()
+    return QueueReader.open(settings, name="queueworker-operator")
 
 
 @dataclass(slots=True)
