@@ -39,6 +39,20 @@ async def running(reconcile: Callable[[str], Awaitable[float | None]], **options
         await task
 
 
+def test_looks_leave_nothing_behind() -> None:
+    async def main() -> int:
+        async def reconcile(key: str) -> float | None:
+            return 300.0
+
+        async with running(reconcile) as loop:
+            for _ in range(20_000):
+                loop.wake("busy")
+                await asyncio.sleep(0.001)
+            return len(loop._queue)
+
+    assert virtual_time.run(main()) <= 1_003
+
+
 def test_a_stuck_key_does_not_delay_another() -> None:
     async def main() -> Counter[str]:
         calls: Counter[str] = Counter()

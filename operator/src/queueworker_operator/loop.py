@@ -15,6 +15,8 @@ from queueworker_operator.cluster.port import ClusterUnavailableError
 K = TypeVar("K", bound=Hashable)
 logger = logging.getLogger(__name__)
 
+_VOID_ENTRIES = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopSettings:
@@ -91,7 +93,14 @@ class Loop(Generic[K]):
         self._due[key] = when
         self._sequence += 1
         heapq.heappush(self._queue, (when, self._sequence, key))
+        if len(self._queue) > 2 * len(self._due) + _VOID_ENTRIES:
+            self._sweep()
         self._changed.set()
+
+    def _sweep(self) -> None:
+        """Rid the queue of void entries: each look leaves one behind that would stay until its time comes."""
+        self._queue = [entry for entry in self._queue if self._due.get(entry[2]) == entry[0]]
+        heapq.heapify(self._queue)
 
     def _start_due(self) -> None:
         while self._queue and self._queue[0][0] <= self._clock() and len(self._running) < self._settings.concurrency:

@@ -134,6 +134,8 @@ class Metrics:
         del self._conditions[own]
 
     def _drop_queues(self, own: tuple[str, str], queues: set[str]) -> None:
+        if not queues:
+            return
         elsewhere = {queue for other, names in self._queues.items() if other != own for queue in names}
         for queue in queues:
             self._backlog.remove(*own, queue)
