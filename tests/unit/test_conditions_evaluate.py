@@ -65,6 +65,18 @@ def test_all_is_well():
     }
 
 
+def test_ready_says_what_keeps_the_pods_of_a_rollout():
+    pod = Problem(reason=Reason.WORKERS_NOT_READY, message="pod a-1: container worker: ImagePullBackOff")
+    late = Problem(reason=Reason.WORKERS_NOT_READY, message="ReplicaSet a has timed out progressing.")
+    stuck = judged(read_worker(rollout_complete=False, rollout_problem=late, pod_problem=pod))
+    assert stuck[ConditionType.READY].message == f"{late.message}; {pod.message}"
+    assert stuck[ConditionType.STALLED].message == stuck[ConditionType.READY].message
+    slow = judged(read_worker(rollout_complete=False, pod_problem=pod))
+    assert slow[ConditionType.READY].message.endswith(f"; {pod.message}")
+    grown = judged(read_worker(rollout_complete=True, pod_problem=pod))
+    assert said(grown[ConditionType.READY]) == ("True", Reason.ROLLED_OUT)
+
+
 def problem(reason: Reason) -> Problem:
     return Problem(reason=reason, message="what, where, what to do")
 

@@ -1,5 +1,7 @@
 """Ready, Reconciling and Stalled, in the meaning of kstatus: they speak of the spec and the rollout, not of Redis."""
 
+from dataclasses import replace
+
 from queueworker_operator.api.reasons import ConditionReason as Reason
 from queueworker_operator.api.reasons import ConditionType
 from queueworker_operator.conditions.finding import Finding, no, unknown, yes
@@ -50,9 +52,10 @@ def _obstacle(workers: WorkersObservation, *, applied: bool) -> Problem | None:
         return owner
     if workers.ownership is not Ownership.OURS or not applied:
         return _NOT_APPLIED
-    if workers.rollout_problem is not None:
-        return workers.rollout_problem
-    return _ROLLING_OUT if workers.rollout_complete is False else None
+    problem = workers.rollout_problem or (_ROLLING_OUT if workers.rollout_complete is False else None)
+    if problem is None or workers.pod_problem is None:
+        return problem
+    return replace(problem, message=f"{problem.message}; {workers.pod_problem.message}")
 
 
 def _named(
