@@ -249,7 +249,8 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.write_text(
         textwrap.dedent("""
         import asyncio, pathlib, sys
-        from queueworker_operator.cluster.local_process import Launch, LocalWorker, Patience
+        from queueworker_operator.cluster.local_launch import Launch
+        from queueworker_operator.cluster.local_process import LocalWorker, Patience
         async def main():
             worker = LocalWorker(name="w", revision=1, grace_seconds=5, changed=lambda: None, log=lambda *a: None,
                 patience=Patience(), launch=lambda: Launch(argv=[sys.executable, "-c", "import time; time.sleep(60)"],

@@ -16,8 +16,9 @@ from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import QueueWorkerSpec, QueueWorkerStatus
 from queueworker_operator.cluster.local_environment import Place, container_environment, expand, inherited
 from queueworker_operator.cluster.local_group import LocalGroup, Revision
+from queueworker_operator.cluster.local_launch import Launch, free_port
 from queueworker_operator.cluster.local_objects import LocalObjects
-from queueworker_operator.cluster.local_process import Launch, LocalWorker, Patience, free_port
+from queueworker_operator.cluster.local_process import LocalWorker, Patience
 from queueworker_operator.cluster.port import ClusterError, ConflictError, Key, Resource, Secret
 from queueworker_operator.connection import connection_settings
 from queueworker_operator.manifests import ManifestError, Owner, render_deployment, spec_fingerprint

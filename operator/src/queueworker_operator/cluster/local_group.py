@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from queueworker_operator.api.reasons import ConditionReason
-from queueworker_operator.cluster.local_process import Launch, LocalWorker, Patience
+from queueworker_operator.cluster.local_launch import Launch
+from queueworker_operator.cluster.local_process import LocalWorker, Patience
 from queueworker_operator.manifests.names import selector
 from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
 

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
-import socket
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from queueworker_operator.cluster.local_launch import Launch, answers, spawn
+
 HURRY_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """How a worker is started."""
-
-    argv: Sequence[str]
-    environment: Mapping[str, str]
-    health_port: int | None
-    """Where /readyz answers; without it a worker that runs is ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +108,7 @@ class LocalWorker:
         began = loop.time()
         try:
             launch = self._launch()
-            self._process = await _spawn(launch)
+            self._process = await spawn(launch)
         except (OSError, ValueError) as error:
             self._set(ready=False, problem=f"worker {self.name} cannot be started: {error}")
             return
@@ -182,7 +169,7 @@ class LocalWorker:
             return
         failures = 0
         while True:
-            good = await _answers(launch.health_port, "/readyz")
+            good = await answers(launch.health_port, "/readyz")
             failures = 0 if good else failures + 1
             if good and not self.stopping:
                 self._set(ready=True, problem=None)
@@ -205,48 +192,6 @@ class LocalWorker:
                 os.killpg(process.pid, number)
             else:
                 process.send_signal(number)
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def _spawn(launch: Launch) -> asyncio.subprocess.Process:
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        if _LIBC is not None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
-    return await asyncio.create_subprocess_exec(
-        *launch.argv,
-        env=launch.environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        # In a session of its own Ctrl-C in the terminal does not reach it: the parent decides when it drains.
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-    )
-
-
-async def _answers(port: int, path: str) -> bool:
-    try:
-        async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
-                status = await reader.readline()
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return False
-    return status.split(b" ")[1:2] == [b"200"]
 
 
 def _status(code: int) -> str:
