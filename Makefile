@@ -42,8 +42,11 @@ check: $(READY) ## lint, types, layers and generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Most of the time is waiting for real servers, so three at once fit two cores; PARALLEL= runs one after another.
+PARALLEL ?= -n 3 --dist loadfile
+
 test: $(READY) cluster-build ## every test, on real servers; the first run builds the control plane (minutes)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not soak"
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS) -m "not soak"
 
 test-fast: $(READY) ## the pure tests only, seconds
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit tests/chart
