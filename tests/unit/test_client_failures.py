@@ -57,6 +57,11 @@ def test_each_failure_has_a_reason_and_one_line(error: Exception, reason: str, s
     assert "\n" not in str(ours)
 
 
+def test_a_server_that_repeats_the_words_of_a_command_is_cut_short() -> None:
+    error = redis_errors.ResponseError("unknown command 'AUTH', with args beginning with: 'secret' ")
+    assert "secret" not in str(access_error(RedisReadError, error, address="redis:6379/0"))
+
+
 def test_only_what_was_lost_on_the_way_is_worth_another_try() -> None:
     assert may_pass(redis_errors.ConnectionError("reset"))
     assert may_pass(redis_errors.TimeoutError("late"))

@@ -72,10 +72,10 @@ def _explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, redis_errors.RedisError):
         return _explain_redis(error)
     if isinstance(error, redis_errors.RedisClusterException):
-        return "RedisUnreachable", f"the cluster cannot be used ({_one_line(error)})"
+        return "RedisUnreachable", f"the cluster cannot be used ({one_line(error)})"
     if isinstance(error, TimeoutError) and not str(error):
         return "RedisUnreachable", "no answer in time"
-    return "RedisUnreachable", f"not reachable ({_one_line(error) or type(error).__name__})"
+    return "RedisUnreachable", f"not reachable ({one_line(error) or type(error).__name__})"
 
 
 def _explain_redis(error: redis_errors.RedisError) -> tuple[str, str]:
@@ -95,10 +95,10 @@ def _explain_redis(error: redis_errors.RedisError) -> tuple[str, str]:
     if isinstance(error, redis_errors.TimeoutError):
         return "RedisUnreachable", "no answer in time"
     if isinstance(error, redis_errors.ConnectionError):
-        return "RedisUnreachable", f"not reachable ({_one_line(error)})"
+        return "RedisUnreachable", f"not reachable ({one_line(error)})"
     if "unknown command" in text.lower():
-        return "RedisDenied", f"it does not know a command that is needed ({_one_line(error)})"
-    return "RedisUnreachable", f"answered with an error ({_one_line(error)})"
+        return "RedisDenied", f"it does not know a command that is needed ({one_line(error)})"
+    return "RedisUnreachable", f"answered with an error ({one_line(error)})"
 
 
 def _denial(text: str) -> str:
@@ -124,7 +124,7 @@ def _tls_detail(error: BaseException) -> str:
             return getattr(one, "verify_message", "") or "certificate not accepted"
         if isinstance(one, ssl.SSLError) and one.reason:
             return one.reason.lower().replace("_", " ")
-    return _one_line(error)
+    return one_line(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -136,5 +136,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         one = one.__cause__ or one.__context__
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+def one_line(error: BaseException) -> str:
+    """Return the text of an error on one line, at most 200 characters, without the words of a command."""
+    # What is cut off repeats the arguments of a command that the server does not know, which may be a password.
+    return " ".join(str(error).partition(", with args beginning with")[0].split())[:200]

@@ -48,7 +48,8 @@ _BROKEN = ("UNBLOCKED", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "ERR max number 
 
 def error_of(message: str, *, address: str) -> LinkError:
     """Turn a server's error text into the error that says what to do about it."""
-    text = f"Redis {address}: {message}"
+    # What follows repeats the arguments of a command that the server does not know, a password's AUTH for example.
+    text = f"Redis {address}: {message.partition(', with args beginning with')[0]}"
     if message.startswith("NOSCRIPT"):
         return NoScriptError(text)
     if message.startswith(_REFUSED) or any(sign in message for sign in _REFUSED_IN_SCRIPT):

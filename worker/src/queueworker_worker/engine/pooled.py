@@ -7,7 +7,7 @@ from typing import Any
 import redis.exceptions as redis_errors
 
 from queueworker.connection import connect
-from queueworker.failures import EXPECTED
+from queueworker.failures import EXPECTED, one_line
 from queueworker.settings import ConnectionSettings
 from queueworker_worker.engine.link import (
     Link,
@@ -63,7 +63,7 @@ def link_to(settings: ConnectionSettings, *, client_name: str | None = None, con
 
 
 def _link_error(error: BaseException, address: str) -> LinkError:
-    text = f"Redis {address}: {' '.join(str(error).split())[:300]}"
+    text = f"Redis {address}: {one_line(error)}"
     if isinstance(error, redis_errors.NoScriptError):
         return NoScriptError(text)
     if isinstance(error, _REFUSED):
