@@ -1,23 +1,23 @@
-"""The worker's part of the command line: `work` and `processors`."""
+"""The worker's part of the command line: `work` and `processors`.
+
+What the commands need is imported inside them: `queueworker --help` does not wait for it, and `work` has its answer to
+SIGTERM before the long imports begin.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from queueworker.errors import QueueWorkerError
-from queueworker.settings import ConnectionSettings
-from queueworker_worker import logs
-from queueworker_worker.processor import discover
-from queueworker_worker.runtime import serve, threads_left
-from queueworker_worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    import asyncio
 
 USAGE_ERROR = 2
 
@@ -44,35 +44,26 @@ def work(
     log_level: Annotated[str, typer.Option(envvar="QUEUEWORKER_LOG_LEVEL", help="DEBUG, INFO, WARNING…")] = "INFO",
 ) -> None:
     """Run the processors of one or more queues until SIGTERM or Ctrl-C, then finish the running jobs."""
+    signal.signal(signal.SIGTERM, _end_before_the_start)
+    import logging
+
+    from queueworker_worker import logs
+
     if log_level.upper() not in logging.getLevelNamesMapping():
         raise typer.BadParameter(f"{log_level!r} is not a log level: use DEBUG, INFO, WARNING or ERROR")
     logs.configure(log_level.upper())
-    signal.signal(signal.SIGTERM, _end_before_the_start)
     try:
-        registry = discover(module or (), environment=os.environ)
-        settings = WorkerSettings.from_environment(
-            os.environ,
-            queues=queues or (),
-            concurrency=concurrency,
-            prefix=prefix,
-            discovered=registry.queues,
-        )
-        connection = ConnectionSettings.from_environment(os.environ)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            code = runner.run(serve(settings, connection, registry))
+        code = _serve(queues or (), concurrency=concurrency, prefix=prefix, modules=module or ())
     except QueueWorkerError as error:
         typer.echo(f"queueworker work: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from None
-    if threads_left():
-        # The interpreter joins every thread at its end, and one of them may never end.
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(code)
     raise typer.Exit(code)
 
 
 def processors(module: Modules = None) -> None:
     """List the processors that are found: queue, job name, function."""
+    from queueworker_worker.processor import discover
+
     try:
         registry = discover(module or (), environment=os.environ)
     except QueueWorkerError as error:
@@ -83,6 +74,32 @@ def processors(module: Modules = None) -> None:
             typer.echo(f"{queue}\t{one.name or '*'}\t{one.path}\t{'async' if one.is_async else 'thread'}")
     if not registry.queues:
         typer.echo("no processors found: name a module with --module or in QUEUEWORKER_PROCESSORS", err=True)
+
+
+def _serve(queues: Sequence[str], *, concurrency: int | None, prefix: str | None, modules: Sequence[str]) -> int:
+    """Serve the queues to the end and return the exit code; does not return where something cannot be ended."""
+    import asyncio
+    import logging
+
+    from queueworker.settings import ConnectionSettings
+    from queueworker_worker.processor import discover
+    from queueworker_worker.runtime import serve
+    from queueworker_worker.settings import WorkerSettings
+    from queueworker_worker.threads import all_ended
+
+    registry = discover(modules, environment=os.environ)
+    settings = WorkerSettings.from_environment(
+        os.environ, queues=queues, concurrency=concurrency, prefix=prefix, discovered=registry.queues
+    )
+    connection = ConnectionSettings.from_environment(os.environ)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = runner.run(serve(settings, connection, registry))
+        if not runner.run(all_ended()):
+            # Both the runner and the interpreter would wait for it, and it may never end.
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(code)
+    return code
 
 
 def _end_before_the_start(*_: object) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
+
+_log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 4.0
+"""For all dependencies: with the worker's own end, well within the 15 s that a pod has after its drain."""
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -50,3 +57,41 @@ class Dependencies:
     def value_of(self, depends: Depends[Any]) -> Any:
         """Return what the factory yielded; raises KeyError outside of the context."""
         return self._values[depends.factory]
+
+
+async def open_unless(stopped: asyncio.Event, dependencies: Dependencies) -> bool:
+    """Open the dependencies in this task, which will also close them; tell whether the stop came first."""
+    opener = cast("asyncio.Task[bool]", asyncio.current_task())
+
+    async def cancel_when_stopped() -> None:
+        await stopped.wait()
+        opener.cancel()
+
+    watcher = asyncio.create_task(cancel_when_stopped())
+    try:
+        await dependencies.__aenter__()
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        opener.uncancel()
+        return False
+    finally:
+        watcher.cancel()
+    return True
+
+
+@asynccontextmanager
+async def closing(dependencies: Dependencies, *, seconds: float = CLOSE_SECONDS) -> AsyncIterator[None]:
+    """Close opened dependencies after the block, in a bounded time.
+
+    Trouble there is said, and does not change how the work ended.
+    """
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                await dependencies.__aexit__(None, None, None)
+        except BaseException as error:  # noqa: BLE001 - a foreign close may raise anything, SystemExit too
+            why = f"not within {seconds:g} s" if limit.expired() else f"{type(error).__name__}: {error}"
+            _log.warning("a dependency did not close: %s", why)

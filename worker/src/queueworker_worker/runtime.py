@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from typing import cast
+from collections.abc import Sequence
+from contextlib import nullcontext
 
+from queueworker.errors import SettingsError
+from queueworker.keys import QueueKeys, missing_hash_tag
 from queueworker.settings import ConnectionSettings
-from queueworker_worker.context import Dependencies
+from queueworker_worker.context import Dependencies, closing, open_unless
 from queueworker_worker.engine.link import Link
 from queueworker_worker.engine.pooled import link_to
 from queueworker_worker.engine.worker import Worker
@@ -21,9 +20,9 @@ from queueworker_worker.execution import handler_of
 from queueworker_worker.health import Health, HealthServer
 from queueworker_worker.processor import Processor, Registry
 from queueworker_worker.settings import WorkerSettings
+from queueworker_worker.threads import default_threads, slot_threads
 
 _log = logging.getLogger(__name__)
-_THREAD_NAME = "processor"
 _LAST_WAIT_SECONDS = 6.0
 
 
@@ -53,24 +52,19 @@ async def serve(settings: WorkerSettings, connection: ConnectionSettings, regist
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ending.terminate)
     loop.add_signal_handler(signal.SIGINT, ending.interrupt)
-    _check(settings, registry)
+    _check(settings, connection, registry)
     health = Health(stale_seconds=settings.health_stale_seconds)
     port = settings.health_port
     server = HealthServer(health, settings.health_host, port) if port is not None else None
     names = ", ".join(f"{queue.name} ({queue.concurrency})" for queue in settings.queues)
     probes = f", probes on {settings.health_host}:{server.port}" if server is not None else ""
     _log.info("worker %s starts: queues %s, Redis %s%s", settings.name, names, connection.address, probes)
-    with server or nullcontext():
+    with server or nullcontext(), default_threads(loop):
         beating = asyncio.create_task(_beat(health, settings.health_stale_seconds))
         try:
             return await _with_dependencies(settings, connection, registry, ending=ending, health=health)
         finally:
             beating.cancel()
-
-
-def threads_left() -> bool:
-    """Tell whether a `def` processor still runs: nothing can stop it, and the interpreter would wait for it."""
-    return any(thread.name.startswith(_THREAD_NAME) for thread in threading.enumerate())
 
 
 async def _with_dependencies(
@@ -79,14 +73,14 @@ async def _with_dependencies(
     processors = [one for queue in settings.queues for one in registry.of_queue(queue.name)]
     dependencies = Dependencies(depends for one in processors for depends in one.dependencies.values())
     try:
-        opened = await _opened_unless(ending.drain, dependencies)
-    except Exception as error:
+        opened = await open_unless(ending.drain, dependencies)
+    except BaseException as error:
         raise ProcessorError(f"a dependency cannot be opened: {type(error).__name__}: {error}") from error
     if not opened:
         _log.info("worker %s ends before it began", settings.name)
         return 0
-    async with _Closing(dependencies):
-        with _threads(settings, registry) as threads:
+    async with closing(dependencies):
+        with slot_threads(_thread_slots(settings, registry)) as threads:
             handler = handler_of(registry, dependencies, threads=threads)
             link = link_to(connection, client_name=settings.name, connections=_connections(settings))
             links = [link, *(link_to(connection, client_name=settings.name, connections=2) for _ in settings.queues)]
@@ -175,60 +169,7 @@ async def _beat(health: Health, stale_seconds: float) -> None:
         await asyncio.sleep(min(1.0, stale_seconds / 4))
 
 
-async def _opened_unless(stopped: asyncio.Event, dependencies: Dependencies) -> bool:
-    """Open the dependencies in this task, which will also close them; tell whether the stop came first."""
-    opener = cast("asyncio.Task[bool]", asyncio.current_task())
-
-    async def cancel_when_stopped() -> None:
-        await stopped.wait()
-        opener.cancel()
-
-    watcher = asyncio.create_task(cancel_when_stopped())
-    try:
-        await dependencies.__aenter__()
-    except asyncio.CancelledError:
-        if not stopped.is_set():
-            raise
-        opener.uncancel()
-        return False
-    finally:
-        watcher.cancel()
-    return True
-
-
-class _Closing:
-    """Closes opened dependencies after the last job; trouble there is said, and does not change how the work ended."""
-
-    def __init__(self, dependencies: Dependencies) -> None:
-        self._dependencies = dependencies
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        try:
-            await self._dependencies.__aexit__(None, None, None)
-        except Exception as error:  # noqa: BLE001 - a foreign close may raise anything
-            _log.warning("a dependency did not close: %s: %s", type(error).__name__, error)
-
-
-@contextmanager
-def _threads(settings: WorkerSettings, registry: Registry) -> Iterator[ThreadPoolExecutor | None]:
-    """Make a thread for every slot that may run a `def` processor, so that a job that was taken never waits."""
-    slots = sum(
-        queue.concurrency for queue in settings.queues if any(not one.is_async for one in registry.of_queue(queue.name))
-    )
-    if not slots:
-        yield None
-        return
-    threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix=_THREAD_NAME)
-    try:
-        yield threads
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _check(settings: WorkerSettings, registry: Registry) -> None:
+def _check(settings: WorkerSettings, connection: ConnectionSettings, registry: Registry) -> None:
     found: dict[str, tuple[Processor, ...]] = {queue.name: registry.of_queue(queue.name) for queue in settings.queues}
     without = [name for name, processors in found.items() if not processors]
     if without:
@@ -236,6 +177,16 @@ def _check(settings: WorkerSettings, registry: Registry) -> None:
         raise ProcessorError(
             f"no processor for queue {', '.join(without)}: known queues are {known}; name their module with --module"
         )
+    keys = QueueKeys(settings.prefix, settings.queues[0].name)
+    if connection.cluster is not None and not keys.has_hash_tag:
+        raise SettingsError(missing_hash_tag(keys))
+
+
+def _thread_slots(settings: WorkerSettings, registry: Registry) -> int:
+    """Return how many slots may run a `def` processor."""
+    return sum(
+        queue.concurrency for queue in settings.queues if any(not one.is_async for one in registry.of_queue(queue.name))
+    )
 
 
 def _connections(settings: WorkerSettings) -> int:
