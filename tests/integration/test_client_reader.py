@@ -29,14 +29,6 @@ HORIZON_MS = 60_000
 
 
 @pytest.fixture
-async def client(redis_settings: ConnectionSettings) -> AsyncIterator[Redis]:
-    client = connect(redis_settings)
-    assert isinstance(client, Redis)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
 async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
     async with Queue("q", redis_settings) as queue:
         yield queue

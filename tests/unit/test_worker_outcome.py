@@ -101,6 +101,9 @@ def test_reasons_are_never_empty() -> None:
     assert reason_of(ValueError()) == "ValueError"
     assert reason_of(KeyError("name")) == "KeyError: 'name'"
     assert reason_of(NastyError()) == "NastyError"
+    assert reason_of(SystemExit(3)) == "SystemExit: 3"
+    assert reason_of(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert reason_of(ValueError("half \ud800, raw \udcff, ä")) == "half \\ud800, raw \\udcff, ä"
 
 
 @pytest.mark.parametrize(

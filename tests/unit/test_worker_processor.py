@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from queueworker_worker.context import Dependencies, Depends
+from queueworker_worker.context import Dependencies, Depends, closing
 from queueworker_worker.errors import ProcessorError, UnrecoverableError
 from queueworker_worker.execution import handler_of
 from queueworker_worker.job import Job, JobChannel
@@ -27,6 +27,7 @@ class Silent(JobChannel):
     async def update_progress(self, job_id: str, progress: str) -> None: ...
 
     async def log(self, job_id: str, line: str, keep: int | None) -> int:
+        assert line.encode()
         return keep or 0
 
 
@@ -133,6 +134,52 @@ async def test_dependencies_close_what_was_opened_when_one_fails() -> None:
     assert events == ["opened", "closed"]
 
 
+@asynccontextmanager
+async def closing_in_any_case() -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        events.append("closed")
+
+
+@asynccontextmanager
+async def never_closing() -> AsyncIterator[None]:
+    yield
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def wrong_when_closing() -> AsyncIterator[None]:
+    yield
+    raise AttributeError("no such attribute")
+
+
+@asynccontextmanager
+async def leaving_when_closing() -> AsyncIterator[None]:
+    yield
+    raise SystemExit(7)
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (wrong_when_closing, "a dependency did not close: AttributeError: no such attribute"),
+        (leaving_when_closing, "a dependency did not close: SystemExit: 7"),
+        (never_closing, "a dependency did not close: not within 0.05 s"),
+    ],
+)
+async def test_trouble_of_a_closing_dependency_is_said_and_bounded(
+    factory: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    events.clear()
+    dependencies = Dependencies([Depends(closing_in_any_case), Depends(factory)])
+    await dependencies.__aenter__()
+    async with closing(dependencies, seconds=0.05):
+        pass
+    assert caplog.messages == [said]
+    assert events == ["closed"]
+
+
 def test_wrong_declarations_are_refused() -> None:
     async def untyped(data) -> None: ...  # type: ignore[no-untyped-def]
 
@@ -211,8 +258,33 @@ def test_installed_processors_whose_extra_is_missing_are_left_out(monkeypatch: p
 
 async def test_job_speaks_json_and_bounds_its_log() -> None:
     assert await job_of(keepLogs=7).log("line") == 7
-    assert await job_of(kl=3).log("line") == 3
+    assert await job_of(kl=3).log("half a pair: \ud800") == 3
     assert await job_of().log("line") == 0
     with pytest.raises(ValueError, match="Out of range"):
         await job_of().update_progress(float("nan"))
     await asyncio.sleep(0)
+
+
+async def test_def_processors_speak_through_the_loop() -> None:
+    @processor("mail")
+    def in_thread(job: Job) -> int:
+        job.from_thread(job.update_progress, 50)
+        return job.from_thread(job.log, line="from a thread")
+
+    assert await run(Registry.of([in_thread]), job_of(kl=4)) == 4
+
+
+@pytest.mark.parametrize("method", ["log", "update_progress"])
+async def test_what_a_thread_cannot_await_is_refused_there(method: str) -> None:
+    @processor("mail")
+    def in_thread(job: Job) -> None:
+        getattr(job, method)("1")
+
+    with pytest.raises(RuntimeError, match=rf"write job\.from_thread\(job\.{method}, "):
+        await run(Registry.of([in_thread]), job_of())
+
+
+async def test_from_thread_is_refused_where_it_would_wait_for_itself() -> None:
+    job = job_of()
+    with pytest.raises(RuntimeError, match="use await"):
+        job.from_thread(job.log, "line")

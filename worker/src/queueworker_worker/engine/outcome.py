@@ -13,6 +13,7 @@ from typing import Any
 from queueworker_worker.engine.jobs import ActiveJob
 from queueworker_worker.engine.options import EngineOptions, Keep
 from queueworker_worker.errors import UnrecoverableError
+from queueworker_worker.job import storable
 
 FALLBACK_BACKOFF_MS = 1_000
 LONGEST_BACKOFF_MS = 30 * 86_400_000
@@ -73,14 +74,14 @@ def failed(
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the line that becomes `failedReason`: the message, or the error's name where it has none."""
+    """Return the line that becomes `failedReason`: the message, with the error's name where that says too little."""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - a foreign __str__ may do anything
         message = ""
-    if isinstance(error, KeyError):
-        message = f"KeyError: {message}"
-    return _cut(message, _LONGEST_REASON) or type(error).__name__
+    if message and (isinstance(error, KeyError) or not isinstance(error, Exception)):
+        message = f"{type(error).__name__}: {message}"
+    return _cut(storable(message), _LONGEST_REASON) or type(error).__name__
 
 
 def backoff_ms(backoff: Any, *, attempt: int, uniform: Callable[[], float] = random.random) -> tuple[int, str | None]:
