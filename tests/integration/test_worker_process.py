@@ -10,7 +10,6 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
 
 KEYS = QueueKeys("bull", "ledger")
-
-
-@pytest.fixture
-async def client(redis_settings: ConnectionSettings) -> AsyncIterator[redis.asyncio.Redis]:
-    async with redis.asyncio.Redis(
-        host=redis_settings.host, port=redis_settings.port, decode_responses=True
-    ) as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -167,7 +158,8 @@ async def test_killed_worker_loses_no_job_not_even_the_third_time(
 async def test_peer_brings_back_the_job_of_a_killed_worker(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
 ) -> None:
-    await add(client, 1_000)
+    # Longer than the peer takes to start on a busy machine.
+    await add(client, 4_000)
     with worker_process(redis_settings, log_file, "ledger") as worker:
         await count(client, "start", 1)
         with worker_process(redis_settings, log_file.with_name("b.log"), "ledger", name="worker-b") as peer:
@@ -293,6 +285,7 @@ async def test_refused_for_too_long_ends_with_a_reason_and_code_1(
             "processor module 'no.such.module' cannot be imported",
         ),
         (["ledger"], {"QUEUEWORKER_REDIS_PORT": "x"}, "QUEUEWORKER_REDIS_"),
+        (["ledger"], {"QUEUEWORKER_REDIS_CLUSTER_NODES": "127.0.0.1:1"}, "prefix 'bull' has no hash tag"),
     ],
 )
 async def test_wrong_settings_end_with_one_line_and_code_2(
@@ -307,6 +300,75 @@ async def test_wrong_settings_end_with_one_line_and_code_2(
     told = [line for line in worker.log().splitlines() if not re.match(r"\d{4}-", line)]
     assert len(told) == 1, worker.log()
     assert message in told[0]
+
+
+async def test_hostile_processors_fail_their_jobs_and_no_more(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    log_file.with_name("hostile.py").write_text(
+        "import sys\nfrom queueworker_worker.job import Job\n"
+        "from queueworker_worker.processor import processor\n"
+        "@processor('hostile')\nasync def work(job: Job) -> object:\n"
+        "    if job.name == 'exit': sys.exit(3)\n"
+        "    if job.name == 'half': raise ValueError('half a pair: \\ud800')\n"
+        "    if job.name == 'log': return await job.log('half a pair: \\ud800')\n"
+        "    return object() if job.name == 'object' else len(job.data['x'])\n"
+    )
+    queue = bullmq.Queue("hostile", {"connection": client})
+    names = ["exit", "half", "object", "log", "big"]
+    for name in names:
+        await queue.add(name, {"x": "y" * 1_000_000} if name == "big" else {}, {"jobId": name})
+    await client.hset("bull:hostile:text", mapping={"name": "text", "data": "{no json", "opts": "{}"})
+    await client.lpush("bull:hostile:wait", "text")
+    with worker_process(redis_settings, log_file, QUEUEWORKER_PROCESSORS="hostile") as worker:
+        await eventually(lambda: client.zscore("bull:hostile:failed", "text"), what=worker.log())
+        worker.send(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert "6 jobs ended, 0 given back" in worker.log()
+    reasons = {name: await client.hget(f"bull:hostile:{name}", "failedReason") for name in [*names, "text"]}
+    assert reasons.pop("log") is reasons.pop("big") is None
+    assert reasons.pop("exit") == "SystemExit: 3"
+    assert reasons.pop("half") == "half a pair: \\ud800"
+    assert str(reasons.pop("object")).startswith("the result of hostile.work is not JSON")
+    assert str(reasons.pop("text")).startswith("data is not JSON")
+    assert await client.hget("bull:hostile:big", "returnvalue") == "1000000"
+
+
+@pytest.mark.parametrize("waits", ["await take_no_notice()", "await asyncio.to_thread(time.sleep, 30)"])
+async def test_what_takes_no_notice_of_its_cancel_does_not_hold_the_process(
+    waits: str, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    log_file.with_name("stubborn.py").write_text(
+        "import asyncio, time\nfrom queueworker_worker.processor import processor\n"
+        "async def take_no_notice() -> None:\n    while True:\n"
+        "        try:\n            await asyncio.sleep(30)\n        except asyncio.CancelledError:\n            pass\n"
+        f"@processor('stubborn')\nasync def work() -> None: {waits}\n"
+    )
+    await add(client, 1, queue="stubborn")
+    short = {"QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "0.2", "QUEUEWORKER_PROCESSORS": "stubborn"}
+    with worker_process(redis_settings, log_file, **short) as worker:
+        await eventually(lambda: client.llen("bull:stubborn:active"))
+        worker.send(signal.SIGTERM)
+        assert await worker.ended(seconds=8) == 0
+    assert "0 jobs ended, 1 given back" in worker.log()
+    assert await client.lrange("bull:stubborn:wait", 0, -1) == ["1"]
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.5])
+async def test_sigterm_while_it_begins_ends_it_without_a_word_of_trouble(
+    seconds: float, redis_settings: ConnectionSettings, log_file: Path
+) -> None:
+    log_file.with_name("slow_start.py").write_text(
+        f"import time\nopen('begun', 'w').close()\ntime.sleep({seconds})\n"
+        "from queueworker_worker.processor import processor\n@processor('slow')\nasync def slow() -> None: ...\n"
+    )
+    with worker_process(redis_settings, log_file, QUEUEWORKER_PROCESSORS="slow_start") as worker:
+        await eventually(log_file.with_name("begun").exists)
+        await asyncio.sleep(0.3)
+        worker.send(signal.SIGTERM)
+        assert await worker.ended(seconds=5) == 0
+    assert "Traceback" not in worker.log()
+    assert "ERROR" not in worker.log()
 
 
 async def test_dependency_that_does_not_open_ends_with_its_reason(

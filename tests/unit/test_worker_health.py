@@ -138,6 +138,20 @@ def test_errors_of_the_server_are_sorted_by_what_to_do(message: str, kind: type[
     assert str(error) == f"Redis redis:6379/0: {message}"
 
 
+def test_a_server_that_repeats_the_words_of_a_command_is_cut_short() -> None:
+    error = error_of("ERR unknown command 'AUTH', with args beginning with: 'secret' ", address="redis:6379/0")
+    assert str(error) == "Redis redis:6379/0: ERR unknown command 'AUTH'"
+
+
+def test_probes_listen_without_asking_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(name: str = "") -> str:
+        pytest.fail(f"asked for the name of {name}")
+
+    monkeypatch.setattr("socket.getfqdn", no_answer)
+    with HealthServer(Health(stale_seconds=1), "127.0.0.1", 0) as server:
+        assert server.port
+
+
 def test_pauses_double_up_to_their_cap_and_are_spread() -> None:
     backoff = Backoff(first=0.1, cap=0.5)
     pauses = [backoff.pause() for _ in range(6)]

@@ -60,7 +60,10 @@ def test_arguments_win_and_keep_what_the_environment_says_of_a_queue() -> None:
     [
         ({}, {}, "no queue to serve"),
         ({}, {"queues": ["a", "a"]}, "named twice: a, a"),
-        ({}, {"queues": ["a:b"]}, "queue 'a:b': name: String should match pattern"),
+        ({}, {"queues": ["a:b"]}, "queue 'a:b': name: a queue name must not be empty and must not contain ':'"),
+        ({"QUEUEWORKER_QUEUES": '[{"name":""}]'}, {}, "QUEUEWORKER_QUEUES: 0.name: a queue name must not be empty"),
+        ({"QUEUEWORKER_NAME": "secret\n"}, {"queues": ["a"]}, "QUEUEWORKER_NAME: a worker's name is printable ASCII"),
+        ({"QUEUEWORKER_NAME": "\udcff"}, {"queues": ["a"]}, "QUEUEWORKER_NAME: Input should be a valid string"),
         ({"QUEUEWORKER_QUEUES": "secret"}, {}, "QUEUEWORKER_QUEUES: value: Invalid JSON"),
         ({"QUEUEWORKER_QUEUES": '[{"name":"a","slots":1}]'}, {}, "QUEUEWORKER_QUEUES: 0.slots: Extra inputs"),
         ({"QUEUEWORKER_QUEUES": "[]"}, {}, "QUEUEWORKER_QUEUES"),

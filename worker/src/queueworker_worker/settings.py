@@ -7,13 +7,27 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from queueworker.errors import SettingsError
 from queueworker_worker.engine.options import EngineOptions, Limiter
 
 PREFIX = "QUEUEWORKER_"
-QueueName = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^:]+$")]
+
+
+def _queue_name(value: str) -> str:
+    if not value or ":" in value:
+        raise ValueError("a queue name must not be empty and must not contain ':'")
+    return value
+
+
+def _worker_name(value: str) -> str:
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("a worker's name is printable ASCII without spaces, as the names of pods and hosts are")
+    return value
+
+
+QueueName = Annotated[str, Field(max_length=512), AfterValidator(_queue_name)]
 
 
 class _Model(BaseModel):
@@ -40,7 +54,7 @@ class WorkerSettings(_Model):
 
     queues: tuple[QueueSettings, ...] = Field(min_length=1, max_length=32)
     prefix: str = Field(default="bull", min_length=1)
-    name: str = Field(min_length=1, max_length=253)
+    name: Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_worker_name)]
     drain_timeout_seconds: float = Field(default=60, ge=0, le=86_400)
     health_host: str = "127.0.0.1"
     health_port: int | None = Field(default=None, ge=0, le=65_535)
@@ -96,6 +110,7 @@ class WorkerSettings(_Model):
             lock_ms=self.lock_milliseconds,
             stalled_interval_ms=self.stalled_interval_milliseconds,
             max_stalled_count=self.max_stalled_count,
+            longest_block_seconds=min(5.0, self.health_stale_seconds / 2),
             refusal_patience_seconds=self.refusal_patience_seconds,
         )
 
@@ -138,4 +153,5 @@ def _one_line(error: ValidationError, *, prefix: str = PREFIX) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if prefix:
         where = prefix + where.upper()
-    return f"{where or 'value'}: {first['msg']}"
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where or 'value'}: {what}"

@@ -150,7 +150,7 @@ class RespLink:
         except LinkError:
             raise
         except (TimeoutError, OSError, ssl.SSLError) as error:
-            raise LinkLostError(f"Redis {address}: cannot connect: {error or 'no answer in time'}") from None
+            raise LinkLostError(f"Redis {address}: cannot connect: {str(error) or 'no answer in time'}") from None
         self._wire = wire
         return wire
 
@@ -183,11 +183,11 @@ class RespLink:
     async def _introduce(self, wire: _Wire, name: str) -> None:
         try:
             await wire.send(("CLIENT", "SETNAME", name), timeout=CONNECT_TIMEOUT)
-        except LinkLostError:
-            raise
         except LinkError:
-            # The name is for `CLIENT LIST` only; many managed servers deny the command.
-            return
+            # The name is for `CLIENT LIST` only; many managed servers deny the command. A refusal that ended the
+            # connection meant more than this command: NOAUTH, where a password is missing.
+            if wire.closed:
+                raise
 
 
 def _packed(words: tuple[Word, ...]) -> bytes:

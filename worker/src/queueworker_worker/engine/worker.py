@@ -142,8 +142,7 @@ class Worker:
         left = self._locks.held()
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
-                for job_id, token in left.items():
-                    await self._finisher.give_back(job_id, token)
+                await asyncio.gather(*(self._finisher.give_back(job_id, token) for job_id, token in left.items()))
         except TimeoutError:
             _log.error("queue %s: not all of %d jobs given back: no answer in time", self.queue, len(left))
 
