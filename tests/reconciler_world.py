@@ -59,6 +59,8 @@ class Deployment:
     replicas: int
     fingerprint: str | None
     ownership: Ownership = Ownership.OURS
+    rolled_out: bool | None = True
+    """None: the Deployment controller has not looked yet."""
     version: int = 1
     applied: str = "fields-1"
     """Digest of the fields that we own."""
@@ -75,6 +77,7 @@ class FakeCluster:
         self.calls: list[tuple[float, str, object]] = []
         self.fail: dict[str, Callable[[], Exception]] = {}
         self.changed: Callable[[Key], None] = lambda key: None
+        self.rolled_out_at_once = True
 
     def count(self, *, since: float = 0.0) -> Counter[str]:
         return Counter(what for at, what, _ in self.calls if at >= since)
@@ -101,7 +104,10 @@ class FakeCluster:
 
     async def create(self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int) -> WorkersObservation:
         await self._call("create", replicas)
-        self.deployments[resource.key] = Deployment(replicas, self.fingerprint(resource, secrets))
+        rolled_out = True if self.rolled_out_at_once else None
+        self.deployments[resource.key] = Deployment(
+            replicas, self.fingerprint(resource, secrets), rolled_out=rolled_out
+        )
         return self._wrote(resource)
 
     async def apply(
@@ -162,7 +168,7 @@ class FakeCluster:
             ready=found.replicas,
             present=found.replicas,
             fingerprint=found.fingerprint,
-            rollout_complete=True,
+            rollout_complete=found.rolled_out,
             drifted=applied is not None and applied != found.applied,
             applied_fields=found.applied,
             resource_version=str(found.version),

@@ -529,6 +529,41 @@ def test_status_writes_stay_within_the_budget_and_numbers_alone_within_ten_secon
     live(story)
 
 
+def test_the_first_status_waits_a_moment_for_the_rollout_of_no_workers() -> None:
+    async def story(world: World) -> None:
+        world.cluster.rolled_out_at_once = False
+        world.put(document())
+        await asyncio.sleep(1)
+        assert "status" not in world.cluster.count()
+        world.cluster.touch(rolled_out=True)
+        await asyncio.sleep(30)
+        assert world.condition("Ready") == ("True", "RolledOut")
+        assert world.cluster.count()["status"] == 1
+
+    live(story)
+
+
+@pytest.mark.parametrize(("queue", "seconds"), [({}, 3), (dict(BUSY), 1)])
+def test_the_first_status_waits_no_longer_and_not_for_pods(queue: dict[str, object], seconds: float) -> None:
+    async def story(world: World) -> None:
+        world.cluster.rolled_out_at_once = False
+        world.redis.queues["mail"] = queue
+        world.put(document())
+        await asyncio.sleep(seconds)
+        assert world.condition("Ready") == ("False", "RollingOut")
+
+    live(story)
+
+
+def test_the_first_status_of_what_is_wrong_does_not_wait() -> None:
+    async def story(world: World) -> None:
+        world.put(document(redis={"host": "localhost"}))
+        await asyncio.sleep(0.5)
+        assert world.condition("Ready") == ("False", "SpecInvalid")
+
+    live(story)
+
+
 def test_a_deleted_queueworker_is_forgotten() -> None:
     async def story(world: World) -> None:
         world.put(document())

@@ -37,6 +37,8 @@ class Memory:
     """As the cluster holds it, as far as we know."""
     status_written_at: float = LONG_AGO
     status_refused_until: float = LONG_AGO
+    first_status_until: float | None = None
+    """How long the first status of all may wait."""
     status_slots: dict[Difference, float] = field(default_factory=dict)
     """From when on the next status may be written, by what it tells."""
     generation: int | None = None

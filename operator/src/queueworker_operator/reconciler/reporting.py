@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from queueworker_operator.api import v1alpha1 as api
+from queueworker_operator.api.reasons import ConditionReason, ConditionType
 from queueworker_operator.cluster.port import Cluster, ClusterError, ClusterUnavailableError, GoneError, Resource
 from queueworker_operator.conditions import Facts, conditions, transitions
 from queueworker_operator.reconciler.applying import Applied
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 STATUS_SECONDS = 10.0
 """Between two status writes of one object that tell of numbers alone."""
+FIRST_STATUS_SECONDS = 2.0
+"""How long the first status of all waits for the Deployment controller: mostly one write will do instead of two."""
 STATUS_WRITES_PER_SECOND = 20
 NUMBER_WRITES_PER_SECOND = 5
 """Of those, at most so many may tell of numbers alone: what is decided must not wait behind them."""
@@ -77,7 +80,7 @@ class Reporter:
         if urgency is Difference.NONE:
             memory.status_slots.clear()
             return None
-        pause = self._pause(memory, urgency)
+        pause = self._pause(memory, status, urgency)
         if pause > 0:
             return pause
         memory.status_slots.clear()
@@ -94,11 +97,16 @@ class Reporter:
             await self._publish(resource, kind=event.kind, reason=event.reason, message=event.message)
         return None
 
-    def _pause(self, memory: Memory, urgency: Difference) -> float:
+    def _pause(self, memory: Memory, status: api.QueueWorkerStatus, urgency: Difference) -> float:
         """Return how long to wait. A slot is reserved once and kept: who waits does not ask over and over."""
         now, slots = self._clock(), memory.status_slots
         if memory.status_refused_until > now:
             return memory.status_refused_until - now
+        if memory.status is None and _settles_soon(status):
+            if memory.first_status_until is None:
+                memory.first_status_until = now + FIRST_STATUS_SECONDS
+            if memory.first_status_until > now:
+                return memory.first_status_until - now
         if urgency is Difference.NUMBERS:
             pause = memory.status_written_at + STATUS_SECONDS - now
             if pause > 0:
@@ -124,3 +132,12 @@ class Reporter:
         except ClusterError as error:
             # An event is a courtesy: it must not keep the next decision waiting.
             logger.warning("%s: an event cannot be published: %s", resource.key, error)
+
+
+def _settles_soon(status: api.QueueWorkerStatus) -> bool:
+    """Whether only the rollout of no workers is still to be seen: no pod has to start for it."""
+    number = status.scaling.desired if status.scaling is not None else None
+    return number == 0 and any(
+        condition.type is ConditionType.READY and condition.reason == ConditionReason.ROLLING_OUT
+        for condition in status.conditions or ()
+    )
