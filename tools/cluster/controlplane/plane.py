@@ -30,7 +30,7 @@ class ControlPlane:
     stopped, started, paused and resumed. Leaving the `with` block ends them and removes the directory.
     """
 
-    def __init__(self, binary: Path) -> None:
+    def __init__(self, binary: Path, *, apiserver_flags: Sequence[str] = ()) -> None:
         self.binary = binary
         self._scratch = Scratch("queueworker-cluster-")
         self.directory = directory = self._scratch.path
@@ -43,7 +43,7 @@ class ControlPlane:
         )
         lines = {
             "etcd": commands.etcd(self.ports),
-            "kube-apiserver": commands.kube_apiserver(self.ports),
+            "kube-apiserver": [*commands.kube_apiserver(self.ports), *apiserver_flags],
             "kube-controller-manager": commands.kube_controller_manager(),
             "kube-scheduler": commands.kube_scheduler(),
         }
@@ -52,10 +52,13 @@ class ControlPlane:
         }
 
     @classmethod
-    def start(cls, binary: Path) -> Self:
-        """Start a control plane in a new scratch directory and return it ready; again if a port was snatched."""
+    def start(cls, binary: Path, *, apiserver_flags: Sequence[str] = ()) -> Self:
+        """Start a control plane in a new scratch directory and return it ready; again if a port was snatched.
+
+        `apiserver_flags` are further flags of kube-apiserver.
+        """
         for attempt in range(1, _STARTS + 1):
-            plane = cls(binary)
+            plane = cls(binary, apiserver_flags=apiserver_flags)
             try:
                 plane._start()
             except BaseException as error:
