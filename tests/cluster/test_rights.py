@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from acceptance import Story, eventually, rbac_rules, running_operator
-from conftest import CRD_FILE
+from acceptance import ROOT, Story, eventually, rbac_rules, running_operator
 
 import controlplane
 from controlplane import ControlPlane
@@ -35,7 +34,7 @@ def audited_plane(tmp_path: Path, audit_log: Path) -> Iterator[ControlPlane]:
     policy.write_text(json.dumps(POLICY))
     flags = (f"--audit-policy-file={policy}", f"--audit-log-path={audit_log}")
     with ControlPlane.start(controlplane.build(), apiserver_flags=flags) as plane:
-        plane.kubectl("apply", "--server-side", "-f", str(CRD_FILE))
+        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds/queueworkers.yaml"))
         plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd/queueworkers.queueworker.dev")
         plane.api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         yield plane
