@@ -24,7 +24,10 @@ class Mode(enum.Enum):
     DROP_REPLY = "drop reply"
     """Pass the request on, let the server do it, then break the connection instead of passing the reply back."""
     BLACK_HOLE = "black hole"
-    """Swallow everything in both directions; connections stay open and new ones are accepted."""
+    """Swallow everything in both directions; connections stay open and new ones are accepted.
+
+    A connection that lost something stays a black hole, for TCP delivers nothing after a gap.
+    """
     RESET = "reset"
     """Break each connection with a TCP reset as soon as something is sent, and new ones at once."""
 
@@ -112,6 +115,7 @@ class _Link:
         self.client_reader, self.client = client_reader, client
         self.server_reader, self.server = server_reader, server
         self.mode = Mode.PASS
+        self.lost = False
 
     async def run(self) -> None:
         writers = {self.client, self.server}
@@ -132,7 +136,8 @@ class _Link:
             self.mode = self.proxy.next_mode()
             if self.mode is Mode.RESET:
                 return
-            if self.mode is not Mode.BLACK_HOLE:
+            self.lost |= self.mode is Mode.BLACK_HOLE
+            if not self.lost:
                 self.server.write(chunk)
                 await self.server.drain()
 
@@ -140,7 +145,8 @@ class _Link:
         while chunk := await self.server_reader.read(65536):
             if self.mode is Mode.DROP_REPLY:
                 return
-            if self.mode is Mode.BLACK_HOLE or self.proxy.mode is Mode.BLACK_HOLE:
+            self.lost |= self.proxy.mode is Mode.BLACK_HOLE
+            if self.lost:
                 continue
             if self.mode is Mode.DELAY:
                 await asyncio.sleep(self.proxy.delay_seconds)
