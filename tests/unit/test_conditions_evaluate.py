@@ -65,6 +65,15 @@ def test_all_is_well():
     }
 
 
+def test_workers_that_a_pause_keeps_from_being_made_are_not_waited_for():
+    nothing = seen(queue(waiting=1), workers_=WorkersObservation())
+    found = judged(nothing, facts=replace(FINE, applied=False, paused_by="spec.autoscaling.paused"))
+    assert said(found[ConditionType.READY]) == ("False", Reason.PAUSED_BY_USER)
+    assert said(found[ConditionType.STALLED]) == ("True", Reason.PAUSED_BY_USER)
+    assert "none are made while it is paused by spec.autoscaling.paused" in found[ConditionType.READY].message
+    assert found[ConditionType.RECONCILING].status == "False"
+
+
 def test_ready_says_what_keeps_the_pods_of_a_rollout():
     pod = Problem(reason=Reason.WORKERS_NOT_READY, message="pod a-1: container worker: ImagePullBackOff")
     late = Problem(reason=Reason.WORKERS_NOT_READY, message="ReplicaSet a has timed out progressing.")

@@ -59,7 +59,7 @@ def conditions(
     ready = before.get(ConditionType.READY)
     judged = ready is not None and ready.observed_generation == facts.generation
     found: dict[ConditionType, Finding | None] = {
-        **progress(workers, problem=problem, applied=facts.applied, judged=judged),
+        **progress(workers, problem=problem, applied=facts.applied, paused_by=facts.paused_by, judged=judged),
         ConditionType.QUEUE_REACHABLE: _reachable(observation, decision, now),
         ConditionType.SCALING_ACTIVE: _scaling_active(observation, decision, facts, now),
         ConditionType.SCALING_LIMITED: _scaling_limited(observation, decision, now),

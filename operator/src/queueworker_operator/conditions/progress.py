@@ -20,7 +20,12 @@ _IN_PROGRESS = frozenset({Reason.PENDING, Reason.ROLLING_OUT})
 
 
 def progress(
-    workers: WorkersObservation | None, *, problem: Problem | None, applied: bool, judged: bool = False
+    workers: WorkersObservation | None,
+    *,
+    problem: Problem | None,
+    applied: bool,
+    paused_by: str | None = None,
+    judged: bool = False,
 ) -> dict[ConditionType, Finding | None]:
     """Return the three findings; `problem` is what stands against the spec or its application.
 
@@ -32,7 +37,7 @@ def progress(
             reconciling=yes(Reason.PENDING, "not looked at yet"),
             stalled=None,
         )
-    obstacle = problem or _obstacle(workers or WorkersObservation(), applied=applied)
+    obstacle = problem or _obstacle(workers or WorkersObservation(), applied=applied, paused_by=paused_by)
     if obstacle is None and workers is not None and workers.rollout_complete is None:
         if judged:
             return dict.fromkeys((ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED))
@@ -46,10 +51,13 @@ def progress(
     return _named(ready, reconciling=None, stalled=now)
 
 
-def _obstacle(workers: WorkersObservation, *, applied: bool) -> Problem | None:
+def _obstacle(workers: WorkersObservation, *, applied: bool, paused_by: str | None) -> Problem | None:
     owner = {Ownership.FOREIGN: _FOREIGN, Ownership.TERMINATING: _TERMINATING}.get(workers.ownership)
     if owner is not None:
         return owner
+    if workers.ownership is Ownership.ABSENT and paused_by is not None:
+        message = f"there are no workers, and none are made while it is paused by {paused_by}"
+        return Problem(reason=Reason.PAUSED_BY_USER, message=message)
     if workers.ownership is not Ownership.OURS or not applied:
         return _NOT_APPLIED
     problem = workers.rollout_problem or (_ROLLING_OUT if workers.rollout_complete is False else None)
