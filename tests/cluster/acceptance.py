@@ -79,6 +79,13 @@ class OperatorProcess:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
             return answer.read().decode()
 
+    def ends(self, *, within: float = 20) -> int:
+        """Wait until it ends by itself; return its exit code."""
+        assert self.process is not None
+        code = self.process.wait(within)
+        self.process = None
+        return code
+
     def stop(self) -> None:
         """End it as Kubernetes would, and hold it to a quick end."""
         if self.process is None:

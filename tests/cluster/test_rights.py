@@ -105,7 +105,10 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(audited_plane
         story.kubectl("delete", "deployment", story.name)
         eventually(lambda: story.deployment()["spec"]["replicas"] == 3, within=10, what="3 again", state=story.status)
         story.kubectl("delete", "qw", story.name, "--timeout=10s")
+        audited_plane.kubectl("delete", "crd", "queueworkers.queueworker.dev")
+        assert operator.ends() == 5
         said = operator.log.read_text()
+        assert "error: the watches broke: " in said
     story.close()
 
     made = requests(audit_log)

@@ -21,6 +21,7 @@ from queueworker.errors import QueueWorkerError
 from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings, Node
 from queueworker_operator import handlers
+from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
 from queueworker_operator.cluster.kubernetes.requests import path_of
@@ -82,7 +83,10 @@ class Operator:
         """Whether the loop ended by itself."""
 
     async def serve(self) -> None:
-        """Run until SIGTERM or SIGINT, or until the loop breaks; raises QueueWorkerError where it cannot listen."""
+        """Run until SIGTERM or SIGINT, or until the loop breaks.
+
+        Raises QueueWorkerError where it cannot listen, and ClusterError where it may no longer watch.
+        """
         registry = kopf.OperatorRegistry()
         handlers.register(
             registry,
@@ -103,6 +107,10 @@ class Operator:
                 stop_flag=self._stop,
                 ready_flag=self._watching,
             )
+        except Exception as error:
+            # kopf gives up a watch that is refused, by errors that have no public names.
+            message = f"the watches broke: {error}; are the CRD and the operator's rights still there?"
+            raise ClusterError(message, reason=ConditionReason.CLUSTER_DENIED) from error
         finally:
             await server.cleanup()
 
