@@ -17,12 +17,11 @@ from queueworker_operator.cluster.kubernetes.fields import (
     TEMPLATE_MANAGER,
     handover,
 )
-from queueworker_operator.cluster.kubernetes.pods import pod_problem
+from queueworker_operator.cluster.kubernetes.pods import read_pod_problem
 from queueworker_operator.cluster.kubernetes.requests import APPLY, JSON_PATCH, MERGE_PATCH, Requests, path_of
 from queueworker_operator.cluster.kubernetes.secrets import read_secret
 from queueworker_operator.cluster.port import (
     ClusterError,
-    ClusterUnavailableError,
     ConflictError,
     GoneError,
     JsonObject,
@@ -39,9 +38,8 @@ from queueworker_operator.manifests import (
     with_replicas,
 )
 from queueworker_operator.manifests.names import selector
-from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
+from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
-_PODS_LOOKED_AT: Final = "250"
 _HANDOVERS: Final = 5
 
 
@@ -73,7 +71,7 @@ class KubernetesCluster:
         workers = _workers(resource, found, applied_before=memory.applied_fields if memory else None)
         if workers.ownership is not Ownership.OURS or not misses_pods(workers):
             return workers
-        return dataclasses.replace(workers, pod_problem=await self._pod_problem(resource.key))
+        return dataclasses.replace(workers, pod_problem=await read_pod_problem(self._requests, resource.key))
 
     async def secret(self, namespace: str, name: str) -> Secret:
         """Read a Secret that bears the label of Redis credentials."""
@@ -217,21 +215,6 @@ class KubernetesCluster:
 
     async def _read(self, key: Key) -> JsonObject:
         return await self._requests.get(_path(key), attempt=f"read the Deployment {key}")
-
-    async def _pod_problem(self, key: Key) -> Problem | None:
-        try:
-            pods = await self._requests.get(
-                path_of("api", "v1", "namespaces", key.namespace, "pods"),
-                attempt=f"list the pods of the Deployment {key}",
-                labelSelector=selector(key.name),
-                limit=_PODS_LOOKED_AT,
-            )
-        except ClusterUnavailableError:
-            raise
-        except ClusterError as error:
-            # The pods only explain: not to be allowed to see them must not stop the scaling.
-            return Problem(reason=error.reason, message=str(error))
-        return pod_problem(pods["items"])
 
 
 def _workers(resource: Resource, found: JsonObject, *, applied_before: str | None = None) -> WorkersObservation:

@@ -1,14 +1,35 @@
-"""Why pods are not ready, in the words of who keeps them from it: pure."""
+"""Why pods are not ready, in the words of who keeps them from it."""
 
 from collections.abc import Iterable
 from typing import Final
 
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.cluster.kubernetes.errors import one_line
-from queueworker_operator.cluster.port import JsonObject
+from queueworker_operator.cluster.kubernetes.requests import Requests, path_of
+from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, JsonObject, Key
+from queueworker_operator.manifests.names import selector
 from queueworker_operator.scaling.observation import Problem
 
 _STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
+
+_LOOKED_AT: Final = "250"
+
+
+async def read_pod_problem(requests: Requests, key: Key) -> Problem | None:
+    """List the pods of a QueueWorker and return `pod_problem` of them; raises ClusterUnavailableError."""
+    try:
+        pods = await requests.get(
+            path_of("api", "v1", "namespaces", key.namespace, "pods"),
+            attempt=f"list the pods of the Deployment {key}",
+            labelSelector=selector(key.name),
+            limit=_LOOKED_AT,
+        )
+    except ClusterUnavailableError:
+        raise
+    except ClusterError as error:
+        # The pods only explain: not to be allowed to see them must not stop the scaling.
+        return Problem(reason=error.reason, message=str(error))
+    return pod_problem(pods["items"])
 
 
 def pod_problem(pods: Iterable[JsonObject]) -> Problem | None:
