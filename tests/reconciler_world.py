@@ -20,11 +20,11 @@ from queueworker.snapshot import QueueSnapshot
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import QueueWorkerStatus
 from queueworker_operator.cluster.port import ClusterError, ConflictError, Key, Resource, Secret
+from queueworker_operator.cluster.resource import resource_of
 from queueworker_operator.loop import Loop
 from queueworker_operator.metrics import Metrics
 from queueworker_operator.queues import Queues
 from queueworker_operator.reconciler import Reconciler, ReconcilerSettings
-from queueworker_operator.resource import resource_of
 from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
 T = TypeVar("T")

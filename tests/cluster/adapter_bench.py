@@ -14,7 +14,7 @@ import yaml
 from controlplane import Api, ControlPlane
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
 from queueworker_operator.cluster.port import Resource
-from queueworker_operator.resource import resource_of
+from queueworker_operator.cluster.resource import resource_of
 
 Document = dict[str, Any]
 

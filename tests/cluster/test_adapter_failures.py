@@ -14,7 +14,7 @@ from aiohttp import web
 
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
 from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, Resource
-from queueworker_operator.resource import resource_of
+from queueworker_operator.cluster.resource import resource_of
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from queueworker_operator.cluster.local import LocalCluster, LocalSettings
 from queueworker_operator.cluster.local_objects import LocalObjects
 from queueworker_operator.cluster.local_process import Patience
 from queueworker_operator.cluster.port import ClusterError, ConflictError, Key, Resource
-from queueworker_operator.resource import resource_of
+from queueworker_operator.cluster.resource import resource_of
 from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
 WORKER = str(Path(__file__).parent.parent / "local_worker.py")

@@ -9,7 +9,7 @@ from examples.demo.manifests import documents, queueworkers
 
 from queueworker.settings import ConnectionSettings
 from queueworker_operator.api.v1alpha1 import GROUP, KIND, VERSION, QueueWorkerSpec, parse_spec
-from queueworker_operator.resource import unknown_fields
+from queueworker_operator.cluster.resource import unknown_fields
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))

@@ -12,8 +12,8 @@ from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import Redis
+from queueworker_operator.cluster.connection import connection_settings, open_guarded_reader
 from queueworker_operator.cluster.port import ClusterError, Secret
-from queueworker_operator.connection import connection_settings, open_guarded_reader
 
 REDIS = Redis.model_validate(
     {

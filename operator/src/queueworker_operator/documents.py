@@ -14,7 +14,7 @@ from queueworker.settings import ConnectionSettings
 from queueworker_operator.api.v1alpha1 import GROUP, KIND, VERSION, Redis
 from queueworker_operator.cluster.local_objects import KINDS, LocalObjects
 from queueworker_operator.cluster.port import Key, Resource
-from queueworker_operator.resource import resource_of, unknown_fields
+from queueworker_operator.cluster.resource import resource_of, unknown_fields
 
 API_VERSION = f"{GROUP}/{VERSION}"
 

@@ -10,8 +10,8 @@ import kopf
 
 from queueworker_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
 from queueworker_operator.cluster.port import Key, Resource
+from queueworker_operator.cluster.resource import resource_of
 from queueworker_operator.manifests.names import SELECTOR_LABEL
-from queueworker_operator.resource import resource_of
 
 
 class Wake(Protocol):

@@ -23,10 +23,10 @@ from queueworker.settings import ConnectionSettings, Node
 from queueworker_operator import handlers
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
+from queueworker_operator.cluster.connection import open_guarded_reader
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
 from queueworker_operator.cluster.kubernetes.requests import path_of
 from queueworker_operator.cluster.port import ClusterError, Key, Resource
-from queueworker_operator.connection import open_guarded_reader
 from queueworker_operator.loop import Loop
 from queueworker_operator.metrics import Metrics
 from queueworker_operator.queues import Pace, Queues, Reading

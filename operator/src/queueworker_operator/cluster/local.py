@@ -14,13 +14,13 @@ from queueworker import environment as names
 from queueworker.settings import REDIS_PREFIX
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import QueueWorkerSpec, QueueWorkerStatus
+from queueworker_operator.cluster.connection import connection_settings
 from queueworker_operator.cluster.local_environment import Place, container_environment, expand, inherited
 from queueworker_operator.cluster.local_group import LocalGroup, Revision
 from queueworker_operator.cluster.local_launch import Launch, free_port
 from queueworker_operator.cluster.local_objects import LocalObjects
 from queueworker_operator.cluster.local_process import LocalWorker, Patience
 from queueworker_operator.cluster.port import ClusterError, ConflictError, Key, Resource, Secret
-from queueworker_operator.connection import connection_settings
 from queueworker_operator.manifests import ManifestError, Owner, render_deployment, spec_fingerprint
 from queueworker_operator.manifests.names import CONTAINER, DRAIN_MARGIN_SECONDS
 from queueworker_operator.scaling.observation import WorkersObservation

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from queueworker.keys import QueueKeys
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import QueueWorkerSpec
+from queueworker_operator.cluster.connection import connection_settings
 from queueworker_operator.cluster.port import Cluster, ClusterError, Key, Resource
 from queueworker_operator.conditions.evaluate import FAILURES
-from queueworker_operator.connection import connection_settings
 from queueworker_operator.queues import Queues, Reading
 from queueworker_operator.reconciler import secrets
 from queueworker_operator.reconciler.memory import Memory

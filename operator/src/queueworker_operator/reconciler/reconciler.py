@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import QueueWorkerSpec
+from queueworker_operator.cluster.connection import refuse_local_hosts
 from queueworker_operator.cluster.port import Cluster, ClusterError, ConflictError, GoneError, Key, Resource
 from queueworker_operator.conditions import Facts
-from queueworker_operator.connection import refuse_local_hosts
 from queueworker_operator.metrics import Metrics
 from queueworker_operator.queues import Queues
 from queueworker_operator.reconciler.applying import DRIFT_FIGHT, DRIFT_SECONDS, Applier
