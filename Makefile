@@ -43,7 +43,7 @@ check: $(READY) ## lint, types, layers and generated files
 	$(BIN)/lint-imports
 
 # Most of the time is waiting for real servers, so three at once fit two cores; PARALLEL= runs one after another.
-PARALLEL ?= -n 3 --dist loadfile
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) cluster-build ## every test, on real servers; the first run builds the control plane (minutes)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS) -m "not soak"

@@ -15,6 +15,12 @@ from valkeyserver import start_valkey
 from queueworker.settings import ConnectionSettings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the last of several workers is not left alone with one."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[ValkeyServer]:
     server = start_valkey()

@@ -12,6 +12,8 @@ from processnode import ProcessNode
 import controlplane
 from controlplane import ControlPlane
 
+pytestmark = pytest.mark.long
+
 SYSTEM = "queueworker-system"
 USERS = "killboard"
 IMAGE = "localhost/queueworker-operator:0.1.0"

@@ -9,6 +9,8 @@ from valkeyserver import start_valkey
 
 from queueworker.settings import ConnectionSettings
 
+pytestmark = pytest.mark.long
+
 OUTAGE_SECONDS = 60
 
 

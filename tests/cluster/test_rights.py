@@ -13,6 +13,8 @@ from controlplane import ControlPlane
 from queueworker import Job, Queue
 from queueworker.settings import ConnectionSettings
 
+pytestmark = pytest.mark.long
+
 NAMESPACE = "audited"
 POLICY = {
     "apiVersion": "audit.k8s.io/v1",

@@ -3,6 +3,8 @@
 import pytest
 from acceptance import Story, eventually, running_operator
 
+pytestmark = pytest.mark.long
+
 RUNS = 5
 
 

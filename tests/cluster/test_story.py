@@ -5,6 +5,8 @@ import re
 import pytest
 from acceptance import ReplicaWatch, Story, eventually, running_operator
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def story(control_plane, crd, process_node, namespace, redis_settings):

@@ -10,6 +10,8 @@ import pytest
 import redis
 from acceptance import ReplicaWatch, Story, eventually, running_operator
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def story(control_plane, crd, process_node, namespace, redis_settings):

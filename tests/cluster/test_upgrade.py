@@ -5,6 +5,8 @@ import sys
 import pytest
 from acceptance import Story, eventually, running_operator
 
+pytestmark = pytest.mark.long
+
 # A build whose renderer differs: another revision, and another environment variable in every pod.
 OTHER_BUILD = """
 from importlib import import_module

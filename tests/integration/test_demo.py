@@ -18,6 +18,8 @@ from examples.demo.__main__ import exit_code
 from examples.demo.ledger import Entry, JobKey, JobRecord, State, StoredKill, judge
 from examples.demo.show import Outcome
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 JOBS = 300
 
