@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faultproxy import FaultProxy
@@ -51,11 +52,22 @@ async def cluster(own_valkey: Callable[..., ValkeyServer]) -> ConnectionSettings
     return ConnectionSettings(cluster=ClusterSettings(nodes=(Node(host=server.host, port=server.port),)))
 
 
+async def connect_and(settings: ConnectionSettings, *command: str | int) -> Any:
+    client = connect(settings)
+    try:
+        return await client.execute_command(*command)
+    finally:
+        await client.aclose()
+
+
 async def test_a_queue_on_a_cluster(cluster: ConnectionSettings) -> None:
     async with Queue("q", cluster, prefix="{bull}") as queue, QueueReader.open(cluster, name="reader") as reader:
         assert (await queue.enqueue("a", job_id="one")).added
         assert not (await queue.enqueue("a", job_id="one")).added
-        assert all(one.added for one in await queue.enqueue_many(Job.create("a", {"n": n}) for n in range(700)))
+        added = await queue.enqueue_many(Job.create("a", {"n": n}) for n in range(700))
+        assert all(one.added for one in added)
+        order = await connect_and(cluster, "ZRANGE", KEYS.of("prioritized"), 0, -1)
+        assert order == ["one", *(one.id for one in added)], "jobs are added in their order"
         await queue.schedule("daily", cron="0 3 * * *", tz="UTC")
         for way in (0, 1, 2):
             reader._way, reader._best_way_again_at = way, float("inf")

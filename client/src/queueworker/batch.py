@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import PipelineCommand
+from redis.exceptions import AskError, RedisError, SlotNotCoveredError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from queueworker.connection import Client
 
 Command = tuple[str | int | bytes, ...]
 
-_CLUSTER_PARALLEL = 32
-
 
 async def run_together(client: Client, commands: Sequence[Command], *, near: str) -> list[Any]:
-    """Send commands, not as a transaction, and return for each its reply or the exception that it met.
+    """Send commands in their order, not as a transaction, and return for each its reply or the error that it met.
 
-    On a Cluster they go to the node of the key `near`, those without a key too. A standalone server that cannot be
-    reached raises; a node of a Cluster may fail for each command by itself.
+    On a Cluster they go to the node of the key `near`, those without a key too. A server that cannot be reached raises.
     """
     if isinstance(client, RedisCluster):
         return await _on_node(client, commands, near=near)
@@ -30,13 +31,31 @@ async def run_together(client: Client, commands: Sequence[Command], *, near: str
 
 
 async def _on_node(client: RedisCluster, commands: Sequence[Command], *, near: str) -> list[Any]:
-    # RedisCluster refuses EVALSHA in its pipelines.
+    try:
+        replies = await _pipelined(client, commands, near=near)
+    except (RedisConnectionError, RedisTimeoutError):
+        # What was done is unknown, so it is not sent again here; who tries again shall find the node that took over.
+        await _find_node_anew(client, near)
+        raise
+    # MovedError is one too: nothing was done, and the slot is elsewhere now.
+    if any(isinstance(reply, AskError) for reply in replies):
+        await _find_node_anew(client, near)
+        replies = await _pipelined(client, commands, near=near)
+    return replies
+
+
+async def _find_node_anew(client: RedisCluster, key: str) -> None:
+    with suppress(RedisError):
+        # A single command follows redirections, and the client learns from it where the slot is.
+        await client.execute_command("EXISTS", key)
+
+
+async def _pipelined(client: RedisCluster, commands: Sequence[Command], *, near: str) -> list[Any]:
+    # By the node, not by the client's pipeline: that one refuses EVALSHA.
     await client.initialize()
+    batch = [PipelineCommand(position, *command) for position, command in enumerate(commands)]
     node = client.get_node_from_key(near)
-    limit = asyncio.Semaphore(_CLUSTER_PARALLEL)
-
-    async def one(command: Command) -> Any:
-        async with limit:
-            return await client.execute_command(*command, target_nodes=[node])
-
-    return await asyncio.gather(*map(one, commands), return_exceptions=True)
+    if node is None:
+        raise SlotNotCoveredError(f"no node of the cluster serves the slot of {near}")
+    await node.execute_pipeline(batch)
+    return [command.result for command in batch]
