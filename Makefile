@@ -89,5 +89,5 @@ kind: images ## a kind cluster with the operator in it (needs docker, kind and h
 	for image in operator worker processors; do kind load docker-image --name queueworker localhost/queueworker-$$image:$(VERSION); done
 	helm upgrade --install queueworker charts/queueworker --namespace queueworker-system --create-namespace --wait
 
-bench: $(READY) cluster-build ## measure what bench/README.md says; JSON on stdout
+bench: $(READY) ## measure what bench/README.md says; JSON on stdout
 	for one in queuereads reaction fleet; do PYTHONPATH=tools/cluster:tests:tests/cluster $(BIN)/python bench/$$one.py; done
