@@ -74,7 +74,7 @@ crds: $(READY) ## write the CRD from the models: crds/ and the chart's copy
 	for file in crds charts/queueworker/templates/crds; do mv $$file/queueworkers.yaml.new $$file/queueworkers.yaml; done
 
 BUILDER ?= $(shell command -v docker || command -v buildah)
-BASE ?= docker.io/library/python:3.13-slim-bookworm
+BASE ?= python:3.13-slim-bookworm
 VERSION := 0.1.0
 
 images: ## build the images with docker or buildah (BASE=... for another base image)
