@@ -26,7 +26,8 @@ $(READY): requirements/build.txt requirements/dev.txt client/pyproject.toml work
 
 lock: $(READY) ## compile requirements/*.txt anew from the pyproject files (LOCK_FLAGS=--upgrade for newer versions)
 	$(LOCK) client/pyproject.toml -o requirements/client.txt
-	$(LOCK) worker/pyproject.toml --extra processors --extra uvloop -o requirements/worker.txt
+	$(LOCK) worker/pyproject.toml --extra uvloop -o requirements/worker.txt
+	$(LOCK) worker/pyproject.toml --extra uvloop --extra processors -c requirements/worker.txt -o requirements/processors.txt
 	$(LOCK) operator/pyproject.toml -o requirements/operator.txt
 	$(LOCK) --extra embedded --extra processors --extra uvloop client/pyproject.toml worker/pyproject.toml operator/pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(LOCK) requirements/cluster.in -o requirements/cluster.txt

@@ -29,7 +29,7 @@ def test_the_base_is_an_argument_and_the_user_is_not_root(name):
     words = instructions(name)
     assert words[0][0] == "ARG"
     assert words[0][1].startswith("BASE=")
-    assert all(rest.startswith(("${BASE}", "runtime")) for word, rest in words if word == "FROM")
+    assert all(rest.startswith(("${BASE}", "build AS", "runtime AS")) for word, rest in words if word == "FROM")
     users = [rest for word, rest in words if word == "USER"]
     assert users
     assert all(int(user.split(":")[0]) > 0 for user in users)
@@ -52,7 +52,7 @@ def test_what_is_copied_exists_and_is_in_the_build_context(name):
                 assert any(source == path or source.startswith(path + "/") for path in allowed), source
 
 
-@pytest.mark.parametrize("name", ["client", "worker", "operator", "dev", "cluster", "build"])
+@pytest.mark.parametrize("name", ["client", "worker", "processors", "operator", "dev", "cluster", "build"])
 def test_every_locked_package_has_a_hash_and_no_lock_names_a_registry(name):
     text = (ROOT / f"requirements/{name}.txt").read_text()
     entries = re.split(r"\n(?=\S)", text.strip())

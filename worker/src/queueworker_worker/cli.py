@@ -80,6 +80,7 @@ def _serve(queues: Sequence[str], *, concurrency: int | None, prefix: str | None
     """Serve the queues to the end and return the exit code; does not return where something cannot be ended."""
     import asyncio
     import logging
+    import threading
 
     from queueworker.settings import ConnectionSettings
     from queueworker_worker.processor import discover
@@ -92,8 +93,11 @@ def _serve(queues: Sequence[str], *, concurrency: int | None, prefix: str | None
         os.environ, queues=queues, concurrency=concurrency, prefix=prefix, discovered=registry.queues
     )
     connection = ConnectionSettings.from_environment(os.environ)
+    told = threading.Event()
+    # From here an exception would leave an open loop behind, so the signal is only noted until the loop takes it.
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(serve(settings, connection, registry))
+        code = runner.run(serve(settings, connection, registry, told_to_end=told.is_set))
         if not runner.run(all_ended()):
             # Both the runner and the interpreter would wait for it, and it may never end.
             logging.shutdown()

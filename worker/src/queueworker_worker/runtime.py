@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from queueworker.errors import SettingsError
@@ -42,9 +42,16 @@ class Ending:
         (self.now if self.drain.is_set() else self.drain).set()
 
 
-async def serve(settings: WorkerSettings, connection: ConnectionSettings, registry: Registry) -> int:
+async def serve(
+    settings: WorkerSettings,
+    connection: ConnectionSettings,
+    registry: Registry,
+    *,
+    told_to_end: Callable[[], bool] = lambda: False,
+) -> int:
     """Serve the queues until a signal ends it; return the exit code: 0 after a drain, 1 when a loop broke.
 
+    `told_to_end` says whether a SIGTERM came before the loop could take one.
     Raises SettingsError or ProcessorError where it cannot begin.
     """
     ending = Ending()
@@ -52,6 +59,8 @@ async def serve(settings: WorkerSettings, connection: ConnectionSettings, regist
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ending.terminate)
     loop.add_signal_handler(signal.SIGINT, ending.interrupt)
+    if told_to_end():
+        ending.terminate()
     _check(settings, connection, registry)
     health = Health(stale_seconds=settings.health_stale_seconds)
     port = settings.health_port

@@ -15,6 +15,7 @@ from queueworker_worker.engine.trouble import Contact
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
+_LAST_POP_SECONDS = 0.25
 
 
 class Marker:
@@ -56,14 +57,22 @@ class Marker:
             self._popping = None
 
     async def aclose(self) -> None:
-        """Stop listening for good; a marker that was popped for us in vain is set again."""
-        self._listening = False
+        """Stop listening for good, and leave the marker set: what would have woken us shall wake another worker."""
         popping, self._popping = self._popping, None
+        if popping is not None:
+            # Our wait ends by a marker of our own: one that came after our close, and before the server has noticed
+            # it, would be popped for nobody. Where another worker is served first, that one is awake.
+            self._listening = True
+            await self._set()
+            await asyncio.wait({popping}, timeout=_LAST_POP_SECONDS)
+        self._listening = False
         await self._blocking.aclose()
-        if popping is None:
-            return
-        popping.cancel()
-        await asyncio.gather(popping, *self._returning, return_exceptions=True)
+        if popping is not None:
+            popping.cancel()
+            await asyncio.gather(popping, *self._returning, return_exceptions=True)
+            await self._set()
+
+    async def _set(self) -> None:
         try:
             await self._link.execute("ZADD", self._key, 0, "0")
         except LinkError:
