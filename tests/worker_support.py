@@ -72,7 +72,8 @@ async def working(
     finally:
         if not run.done():
             await worker.give_back(grace=0.1)
-            await asyncio.wait({run}, timeout=5)
+            await asyncio.wait({run}, timeout=10)
+        assert run.done(), f"the worker did not end: {[str(task) for task in asyncio.all_tasks()]}"
         await asyncio.gather(run, return_exceptions=True)
         await link.aclose()
         await blocking.aclose()
