@@ -1,0 +1,9 @@
+"""Administering a queue: every change counts first, works in batches, can be interrupted, and tells what is left."""
+
+from __future__ import annotations
+
+from queueworker.base import QueueBase
+
+
+class QueueAdmin(QueueBase):
+    """The administering half of `Queue`; what cannot be done raises RedisWriteError."""
