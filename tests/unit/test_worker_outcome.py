@@ -34,7 +34,7 @@ JSON = st.recursive(
 
 def active(*, opts: dict[str, Any] | None = None, **fields: str) -> ActiveJob:
     stored = {"name": "n", "data": "{}", "opts": json.dumps(opts or {}), **fields}
-    return read(Taken("1", stored), queue="q", channel=Silent())
+    return read(Taken("1", stored), queue="q", prefix="bull", channel=Silent())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_results_are_compact_json() -> None:
 
 @given(fields=st.dictionaries(st.sampled_from(["name", "data", "opts", "stacktrace", "atm", "stc"]), st.text()))
 def test_any_hash_is_read_without_an_error(fields: dict[str, str]) -> None:
-    found = read(Taken("1", fields), queue="q", channel=Silent())
+    found = read(Taken("1", fields), queue="q", prefix="bull", channel=Silent())
     assert found.job.attempts >= 1
     if "name" not in fields or "data" not in fields or "opts" not in fields:
         assert found.unreadable

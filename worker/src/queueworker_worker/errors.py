@@ -1,10 +1,46 @@
 """What a processor may raise on purpose, and what the worker says of wrong processors."""
 
+from __future__ import annotations
+
 from queueworker.errors import QueueWorkerError
 
 
 class UnrecoverableError(Exception):
     """Raise it in a processor to fail the job at once, whatever attempts it has left."""
+
+
+class DelayedError(Exception):
+    """Raise it in a processor to run the job again later without using an attempt.
+
+    Exactly one of `delay_ms` (from now) and `until_ms` (Unix milliseconds) is given; else it raises ValueError.
+    """
+
+    def __init__(self, *, delay_ms: int | None = None, until_ms: int | None = None) -> None:
+        if (delay_ms is None) == (until_ms is None):
+            raise ValueError("DelayedError takes exactly one of delay_ms and until_ms")
+        super().__init__(f"again in {delay_ms} ms" if until_ms is None else f"again at {until_ms} (Unix ms)")
+        self.delay_ms, self.until_ms = delay_ms, until_ms
+
+
+class WaitingChildrenError(Exception):
+    """Raise it in a processor to run the job again when its children have ended, without using an attempt.
+
+    Where none of them is pending the job runs again at once.
+    """
+
+
+class RateLimitError(Exception):
+    """Raise it in a processor to put the job back, no attempt used, and to hold the whole queue for `limit_ms`."""
+
+    def __init__(self, limit_ms: int) -> None:
+        if limit_ms < 1:
+            raise ValueError("limit_ms must be at least 1 millisecond")
+        super().__init__(f"rate limited for {limit_ms} ms")
+        self.limit_ms = limit_ms
+
+
+class JobTimeoutError(Exception):
+    """An attempt took longer than its processor's `timeout_seconds`; it counts as any other failure."""
 
 
 class ProcessorError(QueueWorkerError):

@@ -57,7 +57,7 @@ def text_of(word: Any) -> str:
     return word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word)
 
 
-def read(taken: Taken, *, queue: str, channel: JobChannel) -> ActiveJob:
+def read(taken: Taken, *, queue: str, prefix: str, channel: JobChannel) -> ActiveJob:
     """Read a job; never fails, what cannot be read is said in `unreadable`."""
     fields = taken.fields
     data, trouble = _json(fields.get("data"), "data")
@@ -70,6 +70,7 @@ def read(taken: Taken, *, queue: str, channel: JobChannel) -> ActiveJob:
     job = Job(
         id=taken.job_id,
         queue=queue,
+        prefix=prefix,
         name=fields.get("name", ""),
         data=data,
         opts=opts,
@@ -78,6 +79,7 @@ def read(taken: Taken, *, queue: str, channel: JobChannel) -> ActiveJob:
         priority=_number(fields.get("priority")),
         attempts=max(1, _number(opts.get("attempts"))),
         attempts_made=_number(fields.get("atm", fields.get("attemptsMade"))),
+        attempts_started=_number(fields.get("ats")),
         stalled_count=_number(fields.get("stc")),
         processed_on=_number(fields.get("processedOn")) or None,
         scheduler_id=fields.get("rjk"),

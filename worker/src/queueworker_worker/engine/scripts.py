@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -145,6 +146,29 @@ class QueueScripts:
         key = self._keys.job(job_id)
         words = (job_id, line, "" if keep is None else keep)
         return int(_accepted(await self._run("addLog", (key, f"{key}:logs"), words)))
+
+    async def update_data(self, job_id: str, data: str) -> None:
+        """Store other data with a job."""
+        _accepted(await self._run("updateData", (self._keys.job(job_id),), (data,)))
+
+    async def children_values(self, job_id: str) -> dict[str, Any]:
+        """Return what the completed children of a job returned, by their keys."""
+        words = await self._words("HGETALL", f"{self._keys.job(job_id)}:processed")
+        return {child: json.loads(value) for child, value in zip(words[::2], words[1::2], strict=True)}
+
+    async def failed_children(self, job_id: str) -> dict[str, str]:
+        """Return why children of a job failed whose failure it ignores, by their keys."""
+        words = await self._words("HGETALL", f"{self._keys.job(job_id)}:failed")
+        return dict(zip(words[::2], words[1::2], strict=True))
+
+    async def dependency_counts(self, job_id: str) -> dict[str, int]:
+        """Return how many children of a job are in each state."""
+        key, kinds = self._keys.job(job_id), ("processed", "unprocessed", "ignored", "failed")
+        keys = (f"{key}:processed", f"{key}:dependencies", f"{key}:failed", f"{key}:unsuccessful")
+        return dict(zip(kinds, map(int, await self._run("getDependencyCounts", keys, kinds)), strict=True))
+
+    async def _words(self, *command: Word) -> list[str]:
+        return [text_of(word) for word in await self._link.execute(*command)]
 
     async def _finish(
         self,

@@ -177,7 +177,7 @@ class Worker:
     async def _work(self, taken: Taken, token: str) -> Taken | None:
         self._locks.hold(taken.job_id, token)
         try:
-            active = read(taken, queue=self.queue, channel=self._scripts)
+            active = read(taken, queue=self.queue, prefix=self._options.prefix, channel=self._scripts)
             if active.job.scheduler_id is not None:
                 await self._advance_scheduler(active.job)
             verdict = await self._run(active)
