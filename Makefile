@@ -6,10 +6,11 @@ export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE := 1
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package queueworker $(LOCK_FLAGS)
 READY := $(VENV)/.ready
+NODE_READY := tests/node/node_modules/.ready
 SOURCES := client/src worker/src operator/src
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock format check test test-fast soak demo bench kind images
+.PHONY: help setup node lock format check test test-fast soak demo bench kind images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,12 @@ $(READY): requirements/build.txt requirements/dev.txt client/pyproject.toml work
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e client -e worker -e operator
+	touch $@
+
+node: $(NODE_READY) ## BullMQ for Node, which tests and measurements run beside ours (tests/node)
+
+$(NODE_READY): tests/node/package.json tests/node/package-lock.json tests/node/.npmrc | $(READY)
+	$(BIN)/python tests/nodeside.py
 	touch $@
 
 lock: $(READY) ## compile requirements/*.txt anew from the pyproject files (LOCK_FLAGS=--upgrade for newer versions)
@@ -46,7 +53,7 @@ check: $(READY) ## lint, types, layers and generated files
 # Most of the time is waiting for real servers, so three at once fit two cores; PARALLEL= runs one after another.
 PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 
-test: $(READY) cluster-build ## every test, on real servers; the first run builds the control plane (minutes)
+test: $(READY) $(NODE_READY) cluster-build ## every test, on real servers; the first run builds the control plane (minutes)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS) -m "not soak"
 
 test-fast: $(READY) ## the pure tests only, seconds
