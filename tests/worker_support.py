@@ -22,10 +22,10 @@ from queueworker_worker.job import Job
 TESTS = Path(__file__).parent
 SHORT: dict[str, Any] = {
     "name": "worker-a",
-    "lock_ms": 1_000,
+    "lock_duration_ms": 1_000,
     "stalled_interval_ms": 300,
     "heartbeat_seconds": 0.1,
-    "longest_block_seconds": 1.0,
+    "drain_delay_seconds": 1.0,
 }
 
 

@@ -57,7 +57,7 @@ async def test_idle_worker_starts_new_and_delayed_jobs_without_waiting_for_a_tim
     async def note(job: Job) -> None:
         late.append(time.time() * 1000 - (job.timestamp + milliseconds))
 
-    async with working(note, redis_settings, longest_block_seconds=5.0) as worker:
+    async with working(note, redis_settings, drain_delay_seconds=5.0) as worker:
         await eventually(lambda: worker.ready)
         await asyncio.sleep(0.05)
         await queue.add("any", {}, {"delay": milliseconds})
@@ -93,8 +93,8 @@ async def test_delayed_job_is_started_by_the_worker_that_did_not_pop_its_marker(
         await asyncio.sleep(job.data)
 
     async with (
-        working(note, redis_settings, name="one", longest_block_seconds=5.0) as one,
-        working(note, redis_settings, name="two", longest_block_seconds=5.0) as two,
+        working(note, redis_settings, name="one", drain_delay_seconds=5.0) as one,
+        working(note, redis_settings, name="two", drain_delay_seconds=5.0) as two,
     ):
         await eventually(lambda: one.ready and two.ready)
         begun = time.monotonic()
@@ -275,9 +275,9 @@ async def test_lock_is_kept_while_a_job_outlives_it_also_through_the_drain(
     """Concurrency 2 with one idle slot: the end of the idle slot must not end the renewal."""
     first, second = Recorder(1.5), Recorder()
     await queue.add("any", 1, {})
-    async with working(first, redis_settings, name="first", concurrency=2, lock_ms=400) as leaving:
+    async with working(first, redis_settings, name="first", concurrency=2, lock_duration_ms=400) as leaving:
         await eventually(lambda: first.ran)
-        async with working(second, redis_settings, name="second", lock_ms=400):
+        async with working(second, redis_settings, name="second", lock_duration_ms=400):
             leaving.drain()
             await eventually(lambda: leaving.jobs_done)
     assert (first.ran, second.ran) == ([1], [])
@@ -288,7 +288,7 @@ async def test_lock_carries_the_name_and_is_renewed(
 ) -> None:
     recorder = Recorder(1.2)
     job = await queue.add("any", 1, {})
-    async with working(recorder, redis_settings, name="pod-a", concurrency=2, lock_ms=300) as worker:
+    async with working(recorder, redis_settings, name="pod-a", concurrency=2, lock_duration_ms=300) as worker:
         await eventually(lambda: recorder.ran)
         worker.drain()
         ends = time.monotonic() + 0.9
@@ -341,9 +341,9 @@ async def test_leaving_worker_passes_its_place_in_the_global_concurrency_on(
     await queue.setGlobalConcurrency(1)
     leaving, staying = Recorder(0.6), Recorder()
     await queue.add("any", 1, {})
-    async with working(leaving, redis_settings, name="leaves", longest_block_seconds=5.0) as first:
+    async with working(leaving, redis_settings, name="leaves", drain_delay_seconds=5.0) as first:
         await eventually(lambda: leaving.ran)
-        async with working(staying, redis_settings, name="stays", longest_block_seconds=5.0) as second:
+        async with working(staying, redis_settings, name="stays", drain_delay_seconds=5.0) as second:
             await eventually(lambda: second.ready)
             await queue.add("any", 2, {})
             first.drain()
@@ -368,7 +368,7 @@ async def test_given_back_job_is_taken_at_once_with_no_attempt_counted_and_its_p
     job = await queue.add("any", {}, {"priority": 7})
     async with working(note("one"), redis_settings, name="one") as one:
         await eventually(lambda: started)
-        async with working(note("two"), redis_settings, name="two", longest_block_seconds=5.0) as two:
+        async with working(note("two"), redis_settings, name="two", drain_delay_seconds=5.0) as two:
             await eventually(lambda: two.ready)
             await asyncio.sleep(0.1)
             given_back = time.monotonic()

@@ -60,7 +60,7 @@ async def test_lost_replies_lose_no_job_and_repeat_none(client: redis.asyncio.Re
     await add(client, 300, removeOnComplete=True)
     proxy.script = [Mode.DROP_REPLY if n % 20 == 7 else Mode.PASS for n in range(2_000)]
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
-    async with working(recorder, settings, concurrency=1, lock_ms=5_000, heartbeat_seconds=0.5):
+    async with working(recorder, settings, concurrency=1, lock_duration_ms=5_000, heartbeat_seconds=0.5):
         await eventually(lambda: len(recorder.ran) >= 300, seconds=30)
     assert proxy.connections > 5
     assert recorder.ran == list(range(300))
@@ -82,7 +82,7 @@ async def test_job_that_comes_with_the_last_record_is_not_begun_while_draining(
 
     await add(client, 2)
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
-    async with working(slow_reply, settings, lock_ms=5_000, heartbeat_seconds=5) as worker:
+    async with working(slow_reply, settings, lock_duration_ms=5_000, heartbeat_seconds=5) as worker:
         await eventually(has_fetched_the_second)
         worker.drain()
     assert (ran, worker.jobs_given_back) == ([0], 1)
@@ -94,7 +94,7 @@ async def test_connections_killed_again_and_again(
 ) -> None:
     recorder = Recorder(0.005)
     await add(client, 300)
-    async with working(recorder, redis_settings, concurrency=5, lock_ms=3_000) as worker:
+    async with working(recorder, redis_settings, concurrency=5, lock_duration_ms=3_000) as worker:
         for _ in range(10):
             await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await asyncio.sleep(0.03)
@@ -122,7 +122,7 @@ async def test_black_hole_is_left_before_the_locks_end(client: redis.asyncio.Red
     await add(client, 1)
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
     link, blocking = RespLink(settings, reply_timeout=0.5), RespLink(settings, reply_timeout=0.5)
-    worker = Worker(recorder, EngineOptions(queue="q", **SHORT | {"lock_ms": 4_000}), link=link, blocking=blocking)
+    worker = Worker(recorder, EngineOptions(queue="q", **SHORT | {"lock_duration_ms": 4_000}), link=link, blocking=blocking)
     run = asyncio.create_task(worker.run())
     await eventually(lambda: recorder.ran)
     proxy.mode = Mode.BLACK_HOLE
@@ -145,7 +145,7 @@ async def test_restart_of_redis_in_the_middle(tmp_path: Path) -> None:
     try:
         async with redis.asyncio.Redis(host=server.host, port=port, decode_responses=True) as client:
             await add(client, 100)
-        async with working(recorder, settings, concurrency=4, lock_ms=5_000) as worker:
+        async with working(recorder, settings, concurrency=4, lock_duration_ms=5_000) as worker:
             await eventually(lambda: worker.jobs_done > 20)
             server.terminate()
             await asyncio.sleep(0.5)
@@ -169,7 +169,7 @@ async def test_many_jobs_are_given_back_in_time_over_a_slow_link(
     recorder = Recorder(60)
     link = RespLink(ConnectionSettings(host=proxy.host, port=proxy.port))
     blocking = RespLink(ConnectionSettings(host=proxy.host, port=proxy.port))
-    options = EngineOptions(queue="q", concurrency=30, **SHORT | {"lock_ms": 10_000})
+    options = EngineOptions(queue="q", concurrency=30, **SHORT | {"lock_duration_ms": 10_000})
     worker = Worker(recorder, options, link=link, blocking=blocking)
     run = asyncio.create_task(worker.run())
     await eventually(lambda: len(recorder.ran) == 30)

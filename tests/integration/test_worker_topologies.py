@@ -32,7 +32,7 @@ async def test_engine_works_on_a_cluster(own_valkey: Callable[..., ValkeyServer]
         await admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         await eventually(lambda: _cluster_is_up(admin))
     settings = ConnectionSettings(cluster=ClusterSettings(nodes=(Node(host=server.host, port=server.port),)))
-    recorder, block = Recorder(), {"longest_block_seconds": 5.0}
+    recorder, block = Recorder(), {"drain_delay_seconds": 5.0}
     async with redis.asyncio.RedisCluster(host=server.host, port=server.port, decode_responses=True) as client:
         queue = bullmq.Queue("q", {"connection": client, "prefix": "{bull}"})
         async with working(recorder, settings, prefix="{bull}", concurrency=3, **block) as worker:
@@ -79,7 +79,7 @@ async def test_engine_follows_a_sentinel_to_the_new_master(sentinel: tuple[Node,
                 return 0
 
         await eventually(lambda: knows("num-slaves"), seconds=30)
-        async with working(recorder, settings, lock_ms=5_000) as worker:
+        async with working(recorder, settings, lock_duration_ms=5_000) as worker:
             async with _impatient(master.host, master.port) as client:
                 await bullmq.Queue("q", {"connection": client}).add("any", 1, {})
                 await eventually(lambda: recorder.ran == [1])

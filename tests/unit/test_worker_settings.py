@@ -36,7 +36,7 @@ def test_contract_with_the_operator() -> None:
     assert (first.limiter.max, first.limiter.duration_ms) == (5, 1000)
     assert (second.concurrency, second.limiter) == (1, None)
     assert (found.drain_timeout_seconds, found.health_host, found.health_port) == (90, "10.0.0.7", 8080)
-    assert (first.lock_ms, first.stalled_interval_ms, first.max_stalled_count) == (15_000, 5_000, 3)
+    assert (first.lock_duration_ms, first.stalled_interval_ms, first.max_stalled_count) == (15_000, 5_000, 3)
 
 
 def test_defaults() -> None:

@@ -107,10 +107,10 @@ class WorkerSettings(_Model):
             prefix=self.prefix,
             concurrency=queue.concurrency,
             limiter=Limiter(max=limiter.max, duration_ms=limiter.duration_milliseconds) if limiter else None,
-            lock_ms=self.lock_milliseconds,
+            lock_duration_ms=self.lock_milliseconds,
             stalled_interval_ms=self.stalled_interval_milliseconds,
             max_stalled_count=self.max_stalled_count,
-            longest_block_seconds=min(5.0, self.health_stale_seconds / 2),
+            drain_delay_seconds=min(5.0, self.health_stale_seconds / 2),
             refusal_patience_seconds=self.refusal_patience_seconds,
         )
 

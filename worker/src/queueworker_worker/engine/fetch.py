@@ -154,7 +154,7 @@ class Fetcher:
 
     async def _sleep(self, found: Nothing) -> None:
         """Sleep until there may be a job: the rate limit's end, the next due time, the marker."""
-        longest = self._options.longest_block_seconds
+        longest = self._options.drain_delay_seconds
         if found.limited_ms:
             await self._pause(min(longest, found.limited_ms / 1000))
             return

@@ -56,7 +56,7 @@ class LockKeeper(Collection[str]):
 
     async def run(self) -> None:
         """Renew for ever; after a failure sooner, because half of the life is already gone."""
-        interval, backoff = self._options.lock_ms / 2000, Backoff(cap=0.5)
+        interval, backoff = self._options.lock_duration_ms / 2000, Backoff(cap=0.5)
         planned = self._clock() + interval
         while True:
             await asyncio.sleep(max(0.0, planned - self._clock()))
@@ -84,7 +84,7 @@ class LockKeeper(Collection[str]):
         return True
 
     def _complain_of_lag(self, seconds: float) -> None:
-        if seconds > self._options.lock_ms / 2000:
+        if seconds > self._options.lock_duration_ms / 2000:
             _log.error(
                 "queue %s: the event loop stood still for %.1f s, longer than half a lock: "
                 "declare processors that block as `def`, they run in threads",

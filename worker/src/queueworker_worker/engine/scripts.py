@@ -103,7 +103,7 @@ class QueueScripts:
         """Renew the locks of jobs (id to token) and return the ids whose lock is lost."""
         ids = msgpack.packb(list(tokens), unicode_errors="surrogateescape")
         packed = msgpack.packb(list(tokens.values())), ids
-        words = (self._keys.base, *packed, self._options.lock_ms)
+        words = (self._keys.base, *packed, self._options.lock_duration_ms)
         return [text_of(word) for word in await self._run("extendLocks", (self._keys.of("stalled"),), words) or []]
 
     async def recover_stalled(self) -> list[str]:
@@ -182,14 +182,14 @@ class QueueScripts:
     ) -> Any:
         good = isinstance(verdict, Completed)
         target = "completed" if good else "failed"
-        default = self._options.keep_completed if good else self._options.keep_failed
+        default = self._options.remove_on_complete if good else self._options.remove_on_fail
         of = self._keys.of
         keys = (*self._front, of(target), self._keys.job(job_id), of(f"metrics:{target}"), self._marker)
         packed = self._options.for_script(token) | {
             "keepJobs": keep_of(opts.get("removeOnComplete" if good else "removeOnFail"), default),
             "attempts": attempts["attempts"],
             "attemptsMade": attempts["attemptsMade"],
-            "maxMetricsSize": self._options.metrics_data_points,
+            "maxMetricsSize": self._options.max_data_points,
             **{short: bool(opts.get(short)) for short in ("fpof", "cpof", "idof", "rdof")},
         }
         field, value = (

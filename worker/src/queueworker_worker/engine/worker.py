@@ -52,7 +52,7 @@ class Worker:
         self._locks = LockKeeper(self._scripts, options, clock=clock)
         self._presence = Presence(link, options, now_ms=now_ms)
         self._contact = Contact(options.queue, patience=options.refusal_patience_seconds, clock=clock)
-        longest = options.longest_block_seconds
+        longest = options.drain_delay_seconds
         self._marker = Marker(link, blocking, options.keys.of("marker"), longest_block=longest)
         self._fetcher = Fetcher(
             self._scripts, self._marker, options, self._contact, known=self._locks, now_ms=now_ms, clock=clock
