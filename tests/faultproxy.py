@@ -10,7 +10,6 @@ A mode acts on what travels while it is set, on connections that stand already t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import ssl
 from collections.abc import Iterable
@@ -91,9 +90,12 @@ class FaultProxy:
         if self.mode is Mode.RESET:
             writer.transport.abort()
             return
-        with contextlib.suppress(OSError, asyncio.CancelledError):
+        try:
             upstream_reader, upstream = await asyncio.open_connection(*self.target)
             await _Link(self, reader, writer, upstream_reader, upstream).run()
+        except (OSError, asyncio.CancelledError):
+            # Where the server refuses, the client must see its connection end and not wait.
+            writer.transport.abort()
 
     def next_mode(self) -> Mode:
         self.requests += 1
