@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from queueworker.base import QueueBase
+from queueworker.obliterate import Obliteration
+from queueworker.single import SingleChanges
 
 
-class QueueAdmin(QueueBase):
+class QueueAdmin(Obliteration, SingleChanges):
     """The administering half of `Queue`; what cannot be done raises RedisWriteError."""

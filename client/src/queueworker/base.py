@@ -14,11 +14,11 @@ from redis.asyncio import RedisCluster
 
 from queueworker.batch import Command, run_together
 from queueworker.connection import Client, connect, drop_idle_connections, require_decoding
-from queueworker.errors import RedisWriteError, SettingsError
+from queueworker.errors import RedisAccessError, RedisWriteError, SettingsError
 from queueworker.failures import EXPECTED, access_error, may_pass
 from queueworker.keys import QueueKeys, missing_hash_tag
 from queueworker.options import usable_queue_name
-from queueworker.scripts import load
+from queueworker.scripts import Script, load
 from queueworker.settings import ConnectionSettings
 
 T = TypeVar("T")
@@ -88,10 +88,10 @@ class QueueBase:
         return (await self._run_scripts(name, [(keys, arguments)]))[0]
 
     async def _run_scripts(
-        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[str | int | bytes]]]
+        self, name: str | Script, calls: Sequence[tuple[Sequence[str], Sequence[str | int | bytes]]]
     ) -> list[Any]:
-        """Call a script of BullMQ several times in one go, and return the replies; raises the first error."""
-        script = load(name)
+        """Call a script, BullMQ's by its name, several times in one go; return the replies or raise the first error."""
+        script = name if isinstance(name, Script) else load(name)
         commands: list[Command] = [("EVALSHA", script.sha1, len(keys), *keys, *words) for keys, words in calls]
         replies = await self._run(commands)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, redis_errors.NoScriptError)]
@@ -103,10 +103,22 @@ class QueueBase:
         raise_first(replies)
         return replies
 
-    async def _persist(self, send: Callable[[], Awaitable[T]]) -> T:
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands that are harmless to repeat until they are answered; raises RedisWriteError."""
+
+        async def send() -> list[Any]:
+            replies = await self._run(commands)
+            raise_first(replies)
+            return replies
+
+        return await self._persist(send)
+
+    async def _persist(
+        self, send: Callable[[], Awaitable[T]], *, kind: type[RedisAccessError] = RedisWriteError
+    ) -> T:
         """Call `send` until it succeeds or the attempts are used up; what it sends must be harmless to repeat.
 
-        Raises RedisWriteError.
+        Raises RedisWriteError, or the `kind` that is given.
         """
         async with self._parallel:
             attempt = 1
@@ -116,7 +128,7 @@ class QueueBase:
                         return await send()
                 except EXPECTED as error:
                     if attempt == ATTEMPTS or not may_pass(error):
-                        raise access_error(RedisWriteError, error, address=self.address) from error
+                        raise access_error(kind, error, address=self.address) from error
                     if isinstance(error, redis_errors.ReadOnlyError):
                         await drop_idle_connections(self._client)
                 await asyncio.sleep(_BACKOFF_SECONDS * 2**attempt * random.random())  # noqa: S311 - jitter, no secret

@@ -1,0 +1,454 @@
+"""Administering a queue: exact counts, priorities kept, batches that can end, and answers that get lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from bullmq import Queue as BullQueue
+from faultproxy import FaultProxy, Mode
+from redis.asyncio import Redis
+
+from queueworker import InvalidJobError, Queue
+from queueworker.changes import Change, JobFilter, JobNotFoundError, JobStateError, PartlyDoneError
+from queueworker.settings import ConnectionSettings
+
+
+@pytest.fixture
+async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
+    async with Queue("q", redis_settings) as queue:
+        yield queue
+
+
+async def finish(client: Redis, ids: list[str], *, state: str = "failed", reason: str = "boom", at_ms: int = 0) -> None:
+    """Put jobs where a worker that finished them would have put them."""
+    seconds, micros = await client.time()
+    now_ms = at_ms or seconds * 1000 + micros // 1000
+    async with client.pipeline(transaction=True) as pipe:
+        for offset, one in enumerate(ids):
+            pipe.zrem("bull:q:prioritized", one)
+            pipe.lrem("bull:q:wait", 0, one)
+            pipe.zadd(f"bull:q:{state}", {one: now_ms + offset})
+            field = "failedReason" if state == "failed" else "returnvalue"
+            pipe.hset(f"bull:q:{one}", mapping={"finishedOn": now_ms + offset, field: reason, "atm": 3, "ats": 4})
+        await pipe.execute()
+
+
+async def add_failed(queue: Queue, client: Redis, count: int, *, prefix: str = "f", **options: Any) -> list[str]:
+    reason = options.pop("reason", "boom")
+    ids = [(await queue.enqueue("n", {"i": i}, job_id=f"{prefix}{i}", **options)).id for i in range(count)]
+    await finish(client, ids, reason=reason)
+    return ids
+
+
+async def test_retry_keeps_each_priority_and_the_order(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", job_id="low", priority=10)
+    await queue.enqueue("n", job_id="high", priority=1)
+    await queue.enqueue("n", job_id="plain-lifo", lifo=True)
+    await queue.enqueue("n", job_id="first", priority=5)
+    await queue.enqueue("n", job_id="second", priority=5)
+    await finish(client, ["low", "high", "plain-lifo", "first", "second"])
+    assert await queue.retry(batch=2) == Change(matched=5, done=5)
+    assert await client.zrange("bull:q:prioritized", 0, -1) == ["high", "first", "second", "low"]
+    assert await client.lrange("bull:q:wait", 0, -1) == ["plain-lifo"]
+    assert await client.zcard("bull:q:failed") == 0
+    assert await client.zscore("bull:q:marker", "0") == 0, "a worker that waits must be told"
+    job = await client.hgetall("bull:q:high")
+    assert "failedReason" not in job
+    assert "finishedOn" not in job
+    assert job["atm"] == "3", "attempts are kept unless asked otherwise"
+
+
+async def test_the_stock_retry_loses_the_priorities(queue: Queue, client: Redis) -> None:
+    """Defect D18, the reason why ours goes job by job."""
+    await add_failed(queue, client, 2, priority=1)
+    await BullQueue("q", {"connection": client}).retryJobs({})
+    assert await client.zcard("bull:q:prioritized") == 0
+    assert await client.llen("bull:q:wait") == 2
+
+
+async def test_retry_can_reset_the_attempts_and_take_completed_jobs(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", job_id="done")
+    await finish(client, ["done"], state="completed", reason='"v"')
+    assert await queue.retry() == Change(matched=0)
+    assert await queue.retry(state="completed", reset_attempts=True) == Change(matched=1, done=1)
+    job = await client.hgetall("bull:q:done")
+    assert not {"returnvalue", "atm", "ats"} & set(job)
+
+
+async def test_filters_choose_by_name_reason_and_age(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("mail", job_id="a")
+    await queue.enqueue("mail", job_id="b")
+    await queue.enqueue("print", job_id="c")
+    await finish(client, ["a", "c"], reason="Timeout after 5 s")
+    await finish(client, ["b"], reason="no such user")
+    seconds, _ = await client.time()
+    await client.zadd("bull:q:failed", {"a": (seconds - 3600) * 1000})
+
+    async def chosen(**conditions: Any) -> int:
+        return (await queue.retry(which=JobFilter(**conditions), dry_run=True)).matched
+
+    assert await chosen() == 3
+    assert await chosen(name="mail") == 2
+    assert await chosen(reason="Timeout") == 2
+    assert await chosen(name="mail", reason="Timeout") == 1
+    assert await chosen(reason="timeout") == 0, "case matters"
+    assert await chosen(older_than_ms=1_800_000) == 1
+    assert await chosen(younger_than_ms=1_800_000) == 2
+    assert await chosen(older_than_ms=1_800_000, younger_than_ms=7_200_000) == 1
+    assert await client.zcard("bull:q:failed") == 3, "a dry run changes nothing"
+    assert (await queue.retry(which=JobFilter(name="print"))).done == 1
+    assert await client.zrange("bull:q:prioritized", 0, -1) == ["c"]
+
+
+async def test_jobs_that_moved_meanwhile_are_told_apart(queue: Queue, client: Redis) -> None:
+    ids = await add_failed(queue, client, 10)
+    seen: list[Change] = []
+    original = queue._run_scripts
+
+    async def meddle(*arguments: Any) -> Any:
+        # Between two batches somebody else retries two jobs of the second one.
+        if len(seen) == 1:
+            await client.zrem("bull:q:failed", ids[6], ids[7])
+        return await original(*arguments)
+
+    queue._run_scripts = meddle  # type: ignore[method-assign]
+    assert await queue.retry(batch=5, progress=seen.append) == Change(matched=10, done=8, moved=2)
+    assert seen == [Change(matched=10, done=5), Change(matched=10, done=8, moved=2)]
+
+
+async def test_a_job_that_fails_again_is_not_retried_again(queue: Queue, client: Redis) -> None:
+    await add_failed(queue, client, 3)
+    original = queue._run_scripts
+
+    async def fail_again(*arguments: Any) -> Any:
+        replies = await original(*arguments)
+        await finish(client, ["f0"])
+        return replies
+
+    queue._run_scripts = fail_again  # type: ignore[method-assign]
+    assert await queue.retry(batch=1) == Change(matched=3, done=3)
+    assert await client.zrange("bull:q:failed", 0, -1) == ["f0"]
+
+
+async def test_a_change_ends_between_batches_when_asked_and_says_what_is_left(queue: Queue, client: Redis) -> None:
+    await add_failed(queue, client, 10)
+    stop = asyncio.Event()
+    change = await queue.retry(batch=4, stop=stop, progress=lambda change: stop.set())
+    assert (change, change.left) == (Change(matched=10, done=4, interrupted=True), 6)
+    assert await client.zcard("bull:q:failed") == 6
+    assert await queue.retry() == Change(matched=6, done=6)
+
+
+async def test_a_cancelled_change_leaves_every_job_in_exactly_one_place(queue: Queue, client: Redis) -> None:
+    ids = await add_failed(queue, client, 3000)
+    task = asyncio.create_task(queue.retry(batch=50, progress=lambda change: change.done >= 500 and task.cancel()))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    failed = await client.zrange("bull:q:failed", 0, -1)
+    waiting = await client.zrange("bull:q:prioritized", 0, -1)
+    assert sorted(failed + waiting) == sorted(ids)
+    assert len(waiting) >= 500
+    assert (await queue.retry()).done == len(failed)
+
+
+@pytest.mark.parametrize("operation", ["retry", "clear"])
+async def test_lost_answers_change_no_count(redis_settings: ConnectionSettings, client: Redis, operation: str) -> None:
+    async with FaultProxy(redis_settings.host or "", redis_settings.port) as proxy:
+        through = ConnectionSettings(host=proxy.host, port=proxy.port)
+        async with Queue("q", through) as queue:
+            await add_failed(queue, client, 60)
+
+            def lose_an_answer(change: Change) -> None:
+                # Every request of the next batch loses its answer once: reading the options, then the change itself.
+                proxy.script = [Mode.DROP_REPLY, Mode.PASS, Mode.DROP_REPLY]
+
+            if operation == "retry":
+                change = await queue.retry(batch=20, progress=lose_an_answer)
+            else:
+                change = await queue.clear("failed", batch=20, progress=lose_an_answer)
+    assert change == Change(matched=60, done=60)
+    assert await client.zcard("bull:q:failed") == 0
+    assert await client.zcard("bull:q:prioritized") == (60 if operation == "retry" else 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "options"),
+    [("waiting", {"lifo": True}), ("prioritized", {"priority": 3}), ("delayed", {"delay": 3_600_000})],
+)
+async def test_clear_removes_the_jobs_of_one_state_whole(
+    queue: Queue, client: Redis, state: str, options: dict[str, Any]
+) -> None:
+    for i in range(30):
+        await queue.enqueue("n", job_id=f"j{i}", deduplication={"id": f"d{i}"}, **options)
+    await client.rpush("bull:q:j0:logs", "line")
+    await add_failed(queue, client, 2)
+    assert await queue.clear(state, dry_run=True) == Change(matched=30)
+    assert await queue.clear(state, batch=7) == Change(matched=30, done=30)
+    assert not await client.keys("bull:q:j*")
+    assert not await client.keys("bull:q:de:*"), "the deduplication ids are free again"
+    assert await client.zcard("bull:q:failed") == 2
+
+
+async def test_wait_is_another_name_for_waiting_and_active_is_refused(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", lifo=True)
+    assert (await queue.clear("wait")).done == 1
+    with pytest.raises(JobStateError, match="belong to their workers"):
+        await queue.clear("active")
+    with pytest.raises(JobStateError, match="use one of waiting"):
+        await queue.clear("nowhere")
+
+
+async def test_clear_leaves_a_job_that_was_retried_a_moment_ago(queue: Queue, client: Redis) -> None:
+    """BullMQ's own script would take it out of the state that it is in by now."""
+    await add_failed(queue, client, 4)
+    original = queue._run_scripts
+
+    async def retried(*arguments: Any) -> Any:
+        queue._run_scripts = original  # type: ignore[method-assign]
+        await queue.retry_job("f1")
+        await client.set("bull:q:f2:lock", "token")
+        return await original(*arguments)
+
+    queue._run_scripts = retried  # type: ignore[method-assign]
+    assert await queue.clear("failed") == Change(matched=4, done=2, moved=2)
+    assert await client.zrange("bull:q:prioritized", 0, -1) == ["f1"]
+    assert await client.zrange("bull:q:failed", 0, -1) == ["f2"], "a lock protects its job"
+
+
+async def test_schedulers_go_on(queue: Queue, client: Redis) -> None:
+    await queue.schedule("nightly", cron="0 3 * * *", tz="UTC")
+    await queue.enqueue("n", delay=1000, job_id="d")
+    before = await client.zrange("bull:q:delayed", 0, -1)
+    assert await queue.drain(delayed=True) == Change(matched=1, done=1)
+    assert await client.zrange("bull:q:delayed", 0, -1) == [one for one in before if one != "d"]
+    assert await queue.promote() == Change(matched=0)
+    assert await queue.promote(include_scheduled=True) == Change(matched=1, done=1)
+    assert await queue.clear("waiting") == Change(matched=0), "it is still the scheduler's next run"
+    assert await client.llen("bull:q:wait") + await client.zcard("bull:q:prioritized") == 1
+
+
+async def test_promote_keeps_priorities_and_begins_with_what_was_due_first(queue: Queue, client: Redis) -> None:
+    for name, delay, priority in (("late", 9000, 5), ("soon", 1000, 5), ("urgent", 8000, 1)):
+        await queue.enqueue("n", job_id=name, delay=delay, priority=priority)
+    assert await queue.promote() == Change(matched=3, done=3)
+    assert await client.zrange("bull:q:prioritized", 0, -1) == ["urgent", "soon", "late"]
+    assert await client.hget("bull:q:late", "delay") == "0"
+
+
+async def test_drain_takes_what_waits_and_leaves_the_rest(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", lifo=True)
+    await queue.enqueue("n", priority=2)
+    await queue.enqueue("n", delay=60_000, job_id="later")
+    await client.lpush("bull:q:paused", "legacy")
+    await client.hset("bull:q:legacy", mapping={"name": "n", "timestamp": 1})
+    await add_failed(queue, client, 1)
+    assert await queue.drain(dry_run=True) == Change(matched=3)
+    assert await queue.drain() == Change(matched=3, done=3)
+    assert await client.zrange("bull:q:delayed", 0, -1) == ["later"]
+    assert await client.zcard("bull:q:failed") == 1
+    assert await queue.drain(delayed=True) == Change(matched=1, done=1)
+
+
+async def test_drain_reports_over_all_states(queue: Queue) -> None:
+    for i in range(6):
+        await queue.enqueue("n", lifo=i < 3, **({} if i < 3 else {"priority": 1}))
+    seen = []
+    change = await queue.drain(batch=2, progress=lambda change: seen.append((change.done, change.matched)))
+    assert seen == [(2, 6), (3, 6), (5, 6), (6, 6)]
+    assert change == Change(matched=6, done=6)
+
+
+async def test_pause_and_resume(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n")
+    assert not await queue.is_paused()
+    await queue.pause()
+    await queue.pause()
+    assert await queue.is_paused()
+    assert await client.zscore("bull:q:marker", "0") is None
+    await queue.resume()
+    assert not await queue.is_paused()
+    assert await client.zscore("bull:q:marker", "0") == 0
+
+
+async def test_resume_brings_back_all_jobs_that_bullmq_5_put_aside(queue: Queue, client: Redis) -> None:
+    await client.hset("bull:q:meta", "paused", 1)
+    await client.rpush("bull:q:paused", *map(str, range(15_000)))
+    await client.rpush("bull:q:wait", "new")
+    await queue.resume()
+    assert await client.exists("bull:q:paused") == 0
+    assert await client.llen("bull:q:wait") == 15_001
+
+
+async def test_global_concurrency_and_rate_limit(queue: Queue, client: Redis) -> None:
+    assert await queue.global_concurrency() is None
+    await queue.set_global_concurrency(4)
+    assert await queue.global_concurrency() == 4
+    await queue.set_global_rate_limit(10, 1000)
+    limit = await queue.global_rate_limit()
+    assert limit is not None
+    assert (limit.max, limit.duration_ms) == (10, 1000)
+    bull = BullQueue("q", {"connection": client})
+    assert await bull.getGlobalConcurrency() == 4
+    assert await bull.getGlobalRateLimit() == {"max": 10, "duration": 1000}
+    assert await queue.remove_global_concurrency()
+    assert not await queue.remove_global_concurrency()
+    assert await queue.remove_global_rate_limit()
+    assert await queue.global_rate_limit() is None
+    with pytest.raises(InvalidJobError, match="at least 1"):
+        await queue.set_global_concurrency(0)
+
+
+async def test_a_rate_limit_by_hand_is_bullmqs(queue: Queue, client: Redis) -> None:
+    await queue.rate_limit(60_000)
+    ours = await client.get("bull:q:limiter")
+    await client.delete("bull:q:limiter")
+    await BullQueue("q", {"connection": client}).rateLimit(60_000)
+    assert await client.get("bull:q:limiter") == ours
+    assert await queue.remove_rate_limit()
+    assert not await queue.remove_rate_limit()
+
+
+async def test_one_job_gets_another_priority(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", job_id="a", priority=5)
+    await queue.enqueue("n", job_id="b", priority=5)
+    await queue.change_priority("b", 1)
+    assert await client.zrange("bull:q:prioritized", 0, -1) == ["b", "a"]
+    assert await client.hget("bull:q:b", "priority") == "1"
+    with pytest.raises(JobNotFoundError, match="has no job c"):
+        await queue.change_priority("c", 1)
+    with pytest.raises(JobNotFoundError, match="has no job meta"):
+        await queue.change_priority("meta", 1)
+    with pytest.raises(InvalidJobError, match="1 \\(first\\)"):
+        await queue.change_priority("a", 0)
+
+
+async def test_one_job_gets_another_delay(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", job_id="a", delay=1000)
+    await queue.enqueue("n", job_id="b", delay=5000)
+    await queue.change_delay("a", 60_000)
+    assert await client.zrange("bull:q:delayed", 0, -1) == ["b", "a"]
+    await queue.enqueue("n", job_id="now")
+    with pytest.raises(JobStateError, match="job now is prioritized: only delayed"):
+        await queue.change_delay("now", 1)
+    with pytest.raises(JobNotFoundError):
+        await queue.change_delay("none", 1)
+
+
+async def test_one_job_is_retried_or_the_reason_why_not_is_said(queue: Queue, client: Redis) -> None:
+    await add_failed(queue, client, 1, priority=3)
+    await queue.retry_job("f0", reset_attempts=True)
+    assert await client.zrange("bull:q:prioritized", 0, -1) == ["f0"]
+    with pytest.raises(JobStateError, match="job f0 is prioritized: only failed and completed jobs can be retried"):
+        await queue.retry_job("f0")
+    with pytest.raises(JobNotFoundError, match="queue q has no job gone"):
+        await queue.retry_job("gone")
+
+
+async def test_one_job_is_promoted(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", job_id="a", delay=10_000)
+    await queue.promote_job("a")
+    assert await client.zrange("bull:q:prioritized", 0, -1) == ["a"]
+    with pytest.raises(JobStateError, match="only delayed jobs can be promoted"):
+        await queue.promote_job("a")
+
+
+async def test_one_job_is_removed_unless_a_worker_holds_it(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", job_id="a")
+    await client.set("bull:q:a:lock", "token")
+    with pytest.raises(JobStateError, match="job a is locked"):
+        await queue.remove("a")
+    await client.delete("bull:q:a:lock")
+    await queue.remove("a")
+    assert not await client.keys("bull:q:a*")
+    with pytest.raises(JobNotFoundError):
+        await queue.remove("a")
+
+
+@pytest.mark.parametrize("name", ["meta", "id", "prioritized", "events", "none"])
+async def test_no_key_of_the_queue_itself_is_removed(queue: Queue, client: Redis, name: str) -> None:
+    await queue.enqueue("n")
+    before = sorted(await client.keys("*"))
+    with pytest.raises(JobNotFoundError):
+        await queue.remove(name)
+    assert sorted(await client.keys("*")) == before
+
+
+async def test_the_next_run_of_a_scheduler_stays(queue: Queue, client: Redis) -> None:
+    scheduled = await queue.schedule("s", every=60_000)
+    with pytest.raises(JobStateError, match="next run of a scheduler"):
+        await queue.remove(str(scheduled.next_job_id))
+
+
+async def test_obliterate_leaves_no_key(queue: Queue, client: Redis) -> None:
+    for i in range(25):
+        await queue.enqueue("n", job_id=f"a{i}")
+    await queue.enqueue("n", delay=1000)
+    await queue.enqueue("n", lifo=True)
+    await queue.schedule("s", every=60_000)
+    await add_failed(queue, client, 3)
+    await client.hset("bull:q:parent", mapping={"name": "p", "timestamp": 1})
+    await client.zadd("bull:q:waiting-children", {"parent": 1})
+    await client.hset("bull:q:qw:stats", "n:jobs", 1)
+    await queue.rate_limit(60_000)
+    dry = await queue.obliterate(dry_run=True)
+    assert dry.matched >= 31
+    assert not await queue.is_paused()
+    assert await queue.obliterate(batch=10) == Change(matched=dry.matched, done=dry.matched)
+    assert await client.keys("*") == []
+    assert await queue.obliterate() == Change(matched=0)
+
+
+async def test_obliterate_refuses_active_jobs_unless_forced(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n", job_id="a")
+    await client.zrem("bull:q:prioritized", "a")
+    await client.lpush("bull:q:active", "a")
+    with pytest.raises(JobStateError, match="1 active jobs"):
+        await queue.obliterate()
+    assert not await queue.is_paused(), "a refusal changes nothing"
+    assert await queue.obliterate(force=True) == Change(matched=1, done=1)
+    assert await client.keys("*") == []
+
+
+async def test_an_interrupted_obliterate_goes_on_later(queue: Queue, client: Redis) -> None:
+    for i in range(20):
+        await queue.enqueue("n", job_id=f"a{i}")
+    stop = asyncio.Event()
+    change = await queue.obliterate(batch=5, stop=stop, progress=lambda change: stop.set())
+    assert change.interrupted
+    assert change.left == 15
+    assert await queue.is_paused()
+    assert (await queue.obliterate()).matched == 15
+    assert await client.keys("*") == []
+
+
+async def test_a_failure_in_the_middle_says_how_far_it_came(redis_settings: ConnectionSettings, client: Redis) -> None:
+    async with FaultProxy(redis_settings.host or "", redis_settings.port) as proxy:
+        through = ConnectionSettings(host=proxy.host, port=proxy.port)
+        async with Queue("q", through, attempt_seconds=0.2) as queue:
+            await add_failed(queue, client, 30)
+
+            def cut(change: Change) -> None:
+                if change.done == 20:
+                    proxy.mode = Mode.RESET
+
+            with pytest.raises(PartlyDoneError, match="20 of 30 jobs were done before") as caught:
+                await queue.retry(batch=10, progress=cut)
+    assert caught.value.change == Change(matched=30, done=20)
+    assert await client.zcard("bull:q:failed") == 10
+
+
+async def test_many_pages_are_all_found(queue: Queue, client: Redis) -> None:
+    ids = [f"x{i}" for i in range(3500)]
+    async with client.pipeline(transaction=False) as pipe:
+        for one in ids:
+            pipe.hset(f"bull:q:{one}", mapping={"name": "n", "timestamp": 1, "opts": json.dumps({})})
+            pipe.lpush("bull:q:wait", one)
+        await pipe.execute()
+    await client.hset("bull:q:meta", "opts.maxLenEvents", 10000)
+    assert await queue.clear("waiting", dry_run=True) == Change(matched=3500)
+    assert await queue.clear("waiting") == Change(matched=3500, done=3500)
+    assert not await client.keys("bull:q:x*")
