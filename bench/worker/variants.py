@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from bench.worker.machine import ROOT
 
 CONCURRENCIES = (1, 10, 50, 200)
+FAST = {1: 2_000, 10: 12_000, 50: 16_000, 200: 17_000}
 DRIVERS = ROOT / "bench" / "worker" / "peers"
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 
@@ -32,6 +32,8 @@ class Variant:
     guess: Mapping[int, int] = field(default_factory=dict)
     """About how many no-op jobs per second it runs at a concurrency, to choose how many to measure."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    delays: bool = True
+    """Whether it can delay a job without another process."""
 
     @property
     def is_bullmq(self) -> bool:
@@ -59,43 +61,72 @@ class Variant:
 
 def known(node_modules: Path) -> tuple[Variant, ...]:
     """Return all variants, ours first."""
-    serve = ("work", "bench", "--module", "bench.worker.peers.ours", "--concurrency")
-    ours = _python("stock", sys.executable)
-    node = (shutil.which("node") or "node", str(DRIVERS / "node.cjs"))
-    fast = {1: 2_000, 10: 12_000, 50: 16_000, 200: 17_000}
-    bullmq = (
-        _bullmq("ours", "ours, uvloop", (sys.executable, "-m", "queueworker_worker", *serve), fast),
-        _bullmq("stdlib", "ours, stdlib loop", (sys.executable, "-m", "bench.worker.peers.ours_stdlib", *serve), fast),
-        _bullmq("stock", "bullmq (Python)", (*ours, "work"), {1: 1_000}),
-        Variant(
-            name="node",
-            title="BullMQ (Node)",
-            jobs="bullmq",
-            work=(*node, "work"),
-            produce=node,
-            distribution="node",
-            guess=fast,
-            environment={"NODE_PATH": str(node_modules)},
-        ),
+    return (
+        _ours("ours", "ours, uvloop", ("-m", "queueworker_worker")),
+        _ours("stdlib", "ours, stdlib loop", ("-m", "bench.worker.peers.ours_stdlib")),
+        _python("stock", "bullmq (Python)", sys.executable, guess={1: 1_000}, jobs="bullmq", distribution="bullmq"),
+        _node(node_modules),
+        _python("dramatiq", "dramatiq", PEERS_PYTHON, guess={1: 250, 10: 2_000, 50: 3_500}),
+        _python("huey", "huey", PEERS_PYTHON, guess={1: 1_300, 10: 3_500}),
+        _python("taskiq", "taskiq, uvloop", PEERS_PYTHON, guess={1: 1_300, 10: 2_000}, delays=False),
+        _python("celery", "Celery", PEERS_PYTHON, guess={1: 600}),
+        _python("rq", "RQ", PEERS_PYTHON, guess={1: 110}, concurrencies=(1,), delays=False),
     )
-    return bullmq
 
 
-def _bullmq(name: str, title: str, work: tuple[str, ...], guess: Mapping[int, int]) -> Variant:
-    driver = "ours" if name in ("ours", "stdlib") else "stock"
+def _ours(name: str, title: str, program: tuple[str, ...]) -> Variant:
     return Variant(
         name=name,
         title=title,
         jobs="bullmq",
-        work=work,
-        produce=_python(f"{driver}_produce" if driver == "ours" else driver, sys.executable),
-        distribution="bullmq" if name == "stock" else "queueworker",
-        guess=guess,
+        work=(sys.executable, *program, "work", "bench", "--module", "bench.worker.peers.ours", "--concurrency"),
+        produce=_driver("ours_produce", sys.executable),
+        distribution="queueworker",
+        guess=FAST,
     )
 
 
-def _python(driver: str, python: str | os.PathLike[str]) -> tuple[str, ...]:
-    return (str(python), "-m", f"bench.worker.peers.{driver}")
+def _node(node_modules: Path) -> Variant:
+    command = (shutil.which("node") or "node", str(DRIVERS / "node.cjs"))
+    return Variant(
+        name="node",
+        title="BullMQ (Node)",
+        jobs="bullmq",
+        work=(*command, "work"),
+        produce=command,
+        distribution="node",
+        guess=FAST,
+        environment={"NODE_PATH": str(node_modules)},
+    )
+
+
+def _python(
+    name: str,
+    title: str,
+    python: str | Path,
+    *,
+    guess: Mapping[int, int],
+    jobs: str = "",
+    distribution: str = "",
+    concurrencies: tuple[int, ...] = CONCURRENCIES,
+    delays: bool = True,
+) -> Variant:
+    driver = _driver("stock" if name == "stock" else f"{name}_peer", python)
+    return Variant(
+        name=name,
+        title=title,
+        jobs=jobs or name,
+        work=(*driver, "work"),
+        produce=driver,
+        distribution=distribution or name,
+        guess=guess,
+        concurrencies=concurrencies,
+        delays=delays,
+    )
+
+
+def _driver(module: str, python: str | Path) -> tuple[str, ...]:
+    return (str(python), "-m", f"bench.worker.peers.{module}")
 
 
 def missing(variant: Variant) -> str | None:
