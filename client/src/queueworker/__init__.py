@@ -10,19 +10,36 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from queueworker.errors import InvalidJobError, QueueWorkerError, RedisReadError, RedisWriteError, SettingsError
+    from queueworker.errors import (
+        InvalidJobError,
+        JobRefusedError,
+        QueueWorkerError,
+        RedisReadError,
+        RedisWriteError,
+        SettingsError,
+    )
+    from queueworker.flowjobs import FlowJob
+    from queueworker.flows import EnqueuedFlow
+    from queueworker.flowtree import FlowNode
     from queueworker.jobs import Job
     from queueworker.keys import QueueKeys
     from queueworker.options import Priority
-    from queueworker.queue import Enqueued, Queue
+    from queueworker.outcome import Enqueued, Outcome
+    from queueworker.queue import Queue
+    from queueworker.schedules import Scheduled, ScheduleInfo
     from queueworker.settings import ConnectionSettings
     from queueworker.snapshot import QueueSnapshot
 
 __all__ = [
     "ConnectionSettings",
     "Enqueued",
+    "EnqueuedFlow",
+    "FlowJob",
+    "FlowNode",
     "InvalidJobError",
     "Job",
+    "JobRefusedError",
+    "Outcome",
     "Priority",
     "Queue",
     "QueueKeys",
@@ -30,14 +47,21 @@ __all__ = [
     "QueueWorkerError",
     "RedisReadError",
     "RedisWriteError",
+    "ScheduleInfo",
+    "Scheduled",
     "SettingsError",
 ]
 
 _HOMES = {
     "ConnectionSettings": "settings",
-    "Enqueued": "queue",
+    "Enqueued": "outcome",
+    "EnqueuedFlow": "flows",
+    "FlowJob": "flowjobs",
+    "FlowNode": "flowtree",
     "InvalidJobError": "errors",
     "Job": "jobs",
+    "JobRefusedError": "errors",
+    "Outcome": "outcome",
     "Priority": "options",
     "Queue": "queue",
     "QueueKeys": "keys",
@@ -45,6 +69,8 @@ _HOMES = {
     "QueueWorkerError": "errors",
     "RedisReadError": "errors",
     "RedisWriteError": "errors",
+    "ScheduleInfo": "schedules",
+    "Scheduled": "schedules",
     "SettingsError": "errors",
 }
 

@@ -13,6 +13,18 @@ class InvalidJobError(QueueWorkerError):
     """A job was refused before it was sent: a name, an id or an option that BullMQ does not accept."""
 
 
+class JobRefusedError(QueueWorkerError):
+    """BullMQ's script refused a job, for example because the parent that it names does not exist.
+
+    `job_id` is the job's, `code` the script's answer (BullMQ's `ErrorCode`).
+    """
+
+    def __init__(self, message: str, *, job_id: str, code: int) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.code = code
+
+
 class RedisAccessError(QueueWorkerError):
     """Redis could not be reached, or refused.
 

@@ -37,8 +37,7 @@ class QueueKeys:
     @property
     def has_hash_tag(self) -> bool:
         """Whether all keys of the queue lie in one slot of a Cluster."""
-        start = self.base.find("{")
-        return start >= 0 and self.base.find("}", start) > start + 1
+        return hash_tag(self.base) is not None
 
     @property
     def workers(self) -> str:
@@ -54,6 +53,13 @@ class QueueKeys:
     def statistics(self) -> str:
         """Our hash of jobs, milliseconds and durations per job name."""
         return self.base + "qw:stats"
+
+
+def hash_tag(key: str) -> str | None:
+    """Return the part of a key that alone settles its slot in a Cluster, None where the whole key does."""
+    start = key.find("{")
+    end = key.find("}", start) if start >= 0 else -1
+    return key[start + 1 : end] if end > start + 1 else None
 
 
 def missing_hash_tag(keys: QueueKeys) -> str:

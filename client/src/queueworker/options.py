@@ -1,13 +1,13 @@
 """What a job may ask for, checked before it is sent as BullMQ for Node checks it, and its encoding.
 
 Names are BullMQ's, in snake_case or camelCase (`remove_on_complete` or `removeOnComplete`); times are milliseconds,
-ages of kept jobs seconds. Sources: `Job.validateOptions` and `Queue.add` of BullMQ for Node, `includes/storeJob.lua`.
+ages of kept jobs seconds, sizes bytes. Sources: `Job.validateOptions`, `Queue.add` and `optsAsJSON` of BullMQ for Node,
+`includes/storeJob.lua`.
 """
 
 from __future__ import annotations
 
 import enum
-import re
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -26,17 +26,25 @@ from pydantic.alias_generators import to_camel
 
 from queueworker.errors import InvalidJobError
 from queueworker.keys import DELAYED_SHIFT, MAX_PRIORITY
+from queueworker.names import usable_job_id as usable_job_id
+from queueworker.names import usable_parent_id
+from queueworker.names import usable_queue_name as usable_queue_name
 
 MAX_DUE_MS = 2**53 // DELAYED_SHIFT - 1
 """The last due time that the score of a delayed job can hold, in 2039."""
 
-# How storeJob.lua expects some options to be named.
-_SHORT = {"keepLogs": "kl", "deduplication": "de"}
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
-_RESERVED = {
-    *("wait", "paused", "active", "prioritized", "delayed", "waiting-children", "completed", "failed", "stalled"),
-    *("stalled-check", "limiter", "meta", "id", "pc", "marker", "events", "repeat", "priority"),
+ON_FAILURE = {
+    "failParentOnFailure": "fpof",
+    "continueParentOnFailure": "cpof",
+    "ignoreDependencyOnFailure": "idof",
+    "removeDependencyOnFailure": "rdof",
 }
+"""What a child that failed for good does to its parent, and the short names that the scripts know it by."""
+
+# How storeJob.lua expects some options to be named.
+_SHORT = {"keepLogs": "kl", "deduplication": "de", **ON_FAILURE}
+_TELEMETRY = {"metadata": "tm", "omitContext": "omc"}
+_LONG = {short: name for name, short in _SHORT.items()}
 
 Milliseconds = Annotated[StrictInt, Field(ge=0, le=MAX_DUE_MS)]
 
@@ -80,13 +88,52 @@ class KeepJobs(_Options):
 
 
 class Deduplication(_Options):
-    """Adds nothing while a job with the same deduplication id is under way, or for `ttl` milliseconds."""
+    """Adds nothing while a job with the same deduplication `id` is under way.
+
+    `id` alone holds until that job has completed or failed (simple). With `ttl` it holds for so many milliseconds
+    instead (throttle), which every further job starts anew with `extend`. With `replace` the further job takes the
+    place of the one that is still delayed: `delay`, `ttl` of the same length, `extend` and `replace` make a debounce.
+    With `keep_last_if_active` the last of the jobs that come while one is running is added when that one ends; `ttl`
+    counts for nothing then.
+    """
 
     id: Annotated[StrictStr, Field(min_length=1)]
     ttl: Annotated[StrictInt, Field(ge=1)] | None = None
     extend: StrictBool | None = None
     replace: StrictBool | None = None
     keep_last_if_active: StrictBool | None = None
+
+
+class ParentOptions(_Options):
+    """The job that waits for this one: its `id`, and its queue as `prefix:queue`."""
+
+    id: StrictStr
+    queue: StrictStr
+
+    @field_validator("id")
+    @classmethod
+    def _id_is_usable(cls, value: str) -> str:
+        return usable_parent_id(value)
+
+    @field_validator("queue")
+    @classmethod
+    def _queue_has_a_prefix(cls, value: str) -> str:
+        prefix, _, name = value.rpartition(":")
+        if not prefix or not name:
+            raise ValueError(f"it must be prefix and queue: write for example bull:{name or value or 'queue'}")
+        return value
+
+    @property
+    def key(self) -> str:
+        """The key of the parent's hash."""
+        return f"{self.queue}:{self.id}"
+
+
+class Telemetry(_Options):
+    """What OpenTelemetry hands on: the context as text, or that none shall be handed on."""
+
+    metadata: StrictStr | None = None
+    omit_context: StrictBool | None = None
 
 
 Keep = StrictBool | Annotated[StrictInt, Field(ge=-1)] | KeepJobs
@@ -96,7 +143,8 @@ class JobOptions(_Options):
     """Everything that a job may ask for.
 
     A priority is always set unless the job is `lifo`, because BullMQ serves all jobs without a priority before any that
-    has one. Finished jobs are kept within bounds unless asked otherwise.
+    has one. Finished jobs are kept within bounds unless asked otherwise. BullMQ's `timestamp` is left out: the time of
+    adding tells a request that is sent again from a duplicate. `repeat` is what `Queue.schedule` is for.
     """
 
     job_id: StrictStr | None = None
@@ -110,6 +158,13 @@ class JobOptions(_Options):
     deduplication: Deduplication | None = None
     keep_logs: Annotated[StrictInt, Field(ge=0)] | None = None
     stack_trace_limit: Annotated[StrictInt, Field(ge=0)] | None = None
+    size_limit: Annotated[StrictInt, Field(ge=1)] | None = None
+    parent: ParentOptions | None = None
+    fail_parent_on_failure: StrictBool | None = None
+    continue_parent_on_failure: StrictBool | None = None
+    ignore_dependency_on_failure: StrictBool | None = None
+    remove_dependency_on_failure: StrictBool | None = None
+    telemetry: Telemetry | None = None
 
     @field_validator("job_id")
     @classmethod
@@ -132,17 +187,38 @@ class JobOptions(_Options):
             raise ValueError("lifo and priority exclude each other: BullMQ ignores lifo where a priority is set")
         return self
 
+    @model_validator(mode="after")
+    def _links_do_not_contradict(self) -> Self:
+        if len(self.on_failure) > 1:
+            raise ValueError(f"{' and '.join(self.on_failure)} exclude each other")
+        if self.parent is not None and self.deduplication is not None:
+            raise ValueError("deduplication and parent exclude each other: the parent would wait for a job not added")
+        return self
+
     @classmethod
     def of(cls, **options: Any) -> Self:
         """Check options given by name; raises InvalidJobError that names the option."""
         try:
-            return cls.model_validate(options)
+            return cls.model_validate({_LONG.get(name, name): value for name, value in options.items()})
         except ValidationError as error:
             # Of a choice of types the last one is the most telling.
             found = error.errors(include_url=False, include_input=False)[-1]
             where = ".".join(str(part) for part in found["loc"])
             what = found["msg"].removeprefix("Value error, ")
+            if found["type"] == "extra_forbidden":
+                what = "there is no such option"
             raise InvalidJobError(f"option {where}: {what}" if where else f"options: {what}") from None
+
+    @property
+    def on_failure(self) -> list[str]:
+        """What this job does to its parent when it fails for good, by BullMQ's names: one at most."""
+        wanted = {
+            "failParentOnFailure": self.fail_parent_on_failure,
+            "continueParentOnFailure": self.continue_parent_on_failure,
+            "ignoreDependencyOnFailure": self.ignore_dependency_on_failure,
+            "removeDependencyOnFailure": self.remove_dependency_on_failure,
+        }
+        return [name for name, is_wanted in wanted.items() if is_wanted]
 
     @property
     def effective_priority(self) -> int:
@@ -157,31 +233,6 @@ class JobOptions(_Options):
         if not self.lifo:
             options["priority"] = self.effective_priority
             del options["lifo"]
+        telemetry = options.pop("telemetry", {})
+        options |= {_TELEMETRY[name]: value for name, value in telemetry.items()}
         return {_SHORT.get(name, name): value for name, value in options.items()}
-
-
-def usable_job_id(value: str) -> str:
-    """Return the id as it is stored: `type:id` becomes `type-id`. Raises ValueError for one that BullMQ refuses.
-
-    Ids with exactly two colons stand as they are, BullMQ's own repeated jobs have such. Integers would collide with
-    the ids that BullMQ counts up, and names of the queue's own keys would destroy the queue.
-    """
-    job_id = value.replace(":", "-") if value.count(":") == 1 and not value.startswith("0:") else value
-    if not job_id:
-        raise ValueError("an empty id is not allowed: leave it out to have one generated")
-    if job_id == "0" or job_id.startswith("0:"):
-        raise ValueError("an id must not be '0' or start with '0:'")
-    if _INTEGER.fullmatch(job_id):
-        raise ValueError(f"an integer is not allowed as id: write for example job-{job_id}")
-    if job_id.count(":") not in {0, 2}:
-        raise ValueError(f"an id must not contain ':', write {job_id.replace(':', '-')}")
-    if job_id in _RESERVED:
-        raise ValueError(f"{job_id!r} is the name of a key of the queue: write for example job-{job_id}")
-    return job_id
-
-
-def usable_queue_name(value: str) -> str:
-    """Return the queue's name; raises InvalidJobError for one that BullMQ refuses."""
-    if not value or ":" in value:
-        raise InvalidJobError(f"queue name {value!r}: it must not be empty and must not contain ':'")
-    return value

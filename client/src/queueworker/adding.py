@@ -1,0 +1,147 @@
+"""Putting jobs on a queue, one by one and many at once.
+
+Adding is safe to repeat: every job has an id before it is sent, and a request that is sent again after a lost answer
+first looks for what came of the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import redis.exceptions as redis_errors
+from redis.asyncio import RedisCluster
+
+from queueworker.base import QueueBase, raise_first
+from queueworker.batch import Command
+from queueworker.errors import InvalidJobError, JobRefusedError
+from queueworker.jobs import Job
+from queueworker.keys import hash_tag
+from queueworker.outcome import Attempt, Enqueued, Outcome, is_ours
+
+CHUNK = 500
+CHUNK_CHARACTERS = 4_000_000
+"""How much data goes into one request, so that a slow link can carry it before the attempt is given up."""
+
+
+class QueueAdding(QueueBase):
+    """The adding half of `Queue`."""
+
+    async def enqueue(self, name: str, data: Any = None, **options: Any) -> Enqueued:
+        """Add one job; `options` are those of `queueworker.options.JobOptions`.
+
+        `parent={"id": …, "queue": "prefix:queue"}` makes it the child of a job that is there, of one that is running
+        for example. Raises InvalidJobError before anything is sent, JobRefusedError if the parent is not there,
+        RedisWriteError if Redis fails.
+        """
+        return (await self._add([Job.create(name, data, **options)]))[0]
+
+    async def enqueue_many(self, jobs: Iterable[Job]) -> list[Enqueued]:
+        """Add jobs in chunks of 500, in their order, and say of each what became of it.
+
+        After a RedisWriteError some may have been added; the same `Job` objects can be given again. A JobRefusedError
+        names the first job that was refused; the other jobs of its chunk were added, those of later chunks were not.
+        """
+        results: list[Enqueued] = []
+        for chunk in _chunks(jobs):
+            results += await self._add(chunk)
+        return results
+
+    async def _add(self, jobs: Sequence[Job]) -> list[Enqueued]:
+        timestamp_ms = self._now_ms()
+        for job in jobs:
+            self._check_parent(job)
+        calls = [job.call(self.keys, timestamp_ms=timestamp_ms) for job in jobs]
+        settled: dict[int, Enqueued] = {}
+        resent = False
+
+        async def send() -> None:
+            nonlocal resent
+            if resent:
+                settled.update(await self._arrived(jobs, timestamp_ms))
+            attempts = {
+                i: Attempt(job, calls[i], self.keys, timestamp_ms, resent)
+                for i, job in enumerate(jobs)
+                if i not in settled
+            }
+            resent = True
+            replies = await self._replies(list(attempts.values()))
+            raise_first(
+                [_settle(settled, i, one, reply) for (i, one), reply in zip(attempts.items(), replies, strict=True)]
+            )
+
+        await self._persist(send)
+        return [settled[i] for i in range(len(jobs))]
+
+    async def _arrived(self, jobs: Sequence[Job], timestamp_ms: int) -> dict[int, Enqueued]:
+        """Return which jobs an earlier request of ours added.
+
+        They are not sent again: the script would count a child that has failed meanwhile among those to wait for.
+        """
+        stored = await self._run([("HGET", self.keys.job(job.id), "timestamp") for job in jobs])
+        raise_first(stored)
+        return {
+            i: Enqueued(job.id, Outcome.ADDED)
+            for i, (job, one) in enumerate(zip(jobs, stored, strict=True))
+            if is_ours(job, one, timestamp_ms)
+        }
+
+    async def _replies(self, attempts: Sequence[Attempt]) -> list[list[Any]]:
+        """Send the commands of all jobs together and return the replies to each job's."""
+        groups = [one.commands for one in attempts]
+        flat = iter(await self._run([command for group in groups for command in group]))
+        replies = [[next(flat) for _ in group] for group in groups]
+        await self._load_missing(attempts, replies)
+        for group in replies:
+            raise_first(group)
+        return replies
+
+    async def _load_missing(self, attempts: Sequence[Attempt], replies: list[list[Any]]) -> None:
+        """Ask again where the server did not know a script."""
+        missing = [
+            i for i, group in enumerate(replies) if any(isinstance(one, redis_errors.NoScriptError) for one in group)
+        ]
+        if not missing:
+            return
+        sources = {attempts[i].job.script.source for i in missing}
+        groups = [attempts[i].commands for i in missing]
+        again: list[Command] = [("SCRIPT LOAD", source) for source in sources]
+        answers = await self._run([*again, *(command for group in groups for command in group)])
+        raise_first(answers[: len(sources)])
+        flat = iter(answers[len(sources) :])
+        for i, group in zip(missing, groups, strict=True):
+            replies[i] = [next(flat) for _ in group]
+
+    def _check_parent(self, job: Job) -> None:
+        """Raise InvalidJobError for a parent in another slot of the Cluster, which no script can reach."""
+        parent = job.options.parent
+        if parent is None or not isinstance(self._client, RedisCluster):
+            return
+        if hash_tag(parent.key) != hash_tag(self.keys.base):
+            raise InvalidJobError(
+                f"job {job.name}: its parent's queue {parent.queue} lies in another slot of the Cluster than "
+                f"{self.keys.base}: give both the same hash tag in their prefix"
+            )
+
+
+def _settle(
+    settled: dict[int, Enqueued], index: int, attempt: Attempt, replies: Sequence[Any]
+) -> JobRefusedError | None:
+    try:
+        settled[index] = attempt.outcome(replies)
+    except JobRefusedError as error:
+        return error
+    return None
+
+
+def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    chunk: list[Job] = []
+    characters = 0
+    for job in jobs:
+        if chunk and (len(chunk) == CHUNK or characters + len(job.payload) > CHUNK_CHARACTERS):
+            yield chunk
+            chunk, characters = [], 0
+        chunk.append(job)
+        characters += len(job.payload)
+    if chunk:
+        yield chunk
