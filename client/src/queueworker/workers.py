@@ -1,0 +1,123 @@
+"""What our workers tell of themselves: who lives, and how long jobs take, by job name.
+
+Written by the workers' heartbeat; workers of other make tell nothing here, and are not listed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from queueworker.records import whole_number
+
+ALIVE_WITHIN_MS = 15_000
+"""A worker is called alive while its last heartbeat is younger: five beats at the usual pace of 3 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """One worker of a queue."""
+
+    name: str
+    last_heartbeat_ms: int
+    """Unix milliseconds by the worker's own clock."""
+    age_ms: int
+    """Since the last heartbeat, by the server's clock; not negative, whatever the worker's clock says."""
+    slots: int | None
+    """Jobs that it runs at once; None where it does not say."""
+    max_stalled_count: int | None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its last heartbeat is younger than `ALIVE_WITHIN_MS`."""
+        return self.age_ms < ALIVE_WITHIN_MS
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatistics:
+    """How long the attempts at jobs of one name took, over the life of the queue."""
+
+    name: str
+    jobs: int
+    """Attempts, failed ones too."""
+    milliseconds: int
+    histogram: Mapping[int, int]
+    """Attempts by k: those that took less than 2**k ms and at least half of that; 0 is below one millisecond."""
+
+    @property
+    def mean_ms(self) -> float | None:
+        """The mean duration of an attempt; None before the first."""
+        return self.milliseconds / self.jobs if self.jobs else None
+
+    @property
+    def p50_ms(self) -> float | None:
+        """The median, estimated from the histogram."""
+        return self.quantile_ms(0.5)
+
+    @property
+    def p95_ms(self) -> float | None:
+        """The 95th percentile, estimated from the histogram."""
+        return self.quantile_ms(0.95)
+
+    def quantile_ms(self, quantile: float) -> float | None:
+        """Return an estimate in milliseconds, right to within a factor of two; None without attempts.
+
+        Within a class of the histogram the durations are taken to be spread evenly.
+        """
+        left = quantile * sum(self.histogram.values())
+        for k, count in sorted(self.histogram.items()):
+            if count and left <= count:
+                low, high = (0.0, 1.0) if k == 0 else (2.0 ** (k - 1), 2.0**k)
+                return low + (high - low) * left / count
+            left -= count
+        return None
+
+
+def decode_worker(name: str, heartbeat: float, about: str | None, *, now_ms: int) -> WorkerRecord:
+    """Return a worker from its score in the list of heartbeats and the JSON that it says of itself."""
+    try:
+        said = json.loads(about) if about is not None else {}
+    except (ValueError, RecursionError):
+        said = {}
+    if not isinstance(said, dict):
+        said = {}
+    last = int(heartbeat)
+    return WorkerRecord(name, last, max(0, now_ms - last), _count(said, "slots"), _count(said, "maxStalledCount"))
+
+
+def decode_statistics(stored: Mapping[str, str]) -> list[JobStatistics]:
+    """Return the statistics per job name, most attempts first; fields of another form are left out."""
+    fields: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for key, text in stored.items():
+        name, colon, what = key.rpartition(":")
+        number = whole_number(text)
+        if colon and number is not None:
+            fields[name][what] = number
+    found = [
+        JobStatistics(name, of["jobs"], of.get("ms", 0), _histogram(of)) for name, of in fields.items() if "jobs" in of
+    ]
+    return sorted(found, key=lambda one: (-one.jobs, one.name))
+
+
+def pairs(reply: Sequence[Any]) -> list[tuple[str, float]]:
+    """Return members with their scores: a flat list in RESP2, a list of pairs in RESP3."""
+    if reply and isinstance(reply[0], list | tuple):
+        return [(str(member), float(score)) for member, score in reply]
+    return [(str(member), float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)]
+
+
+def mapping(reply: Any) -> dict[str, str]:
+    """Return a hash: a flat list where redis-py does not make a dict of it."""
+    return dict(reply) if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _histogram(fields: Mapping[str, int]) -> dict[int, int]:
+    return {int(what[1:]): count for what, count in fields.items() if what[:1] == "h" and what[1:].isdecimal()}
+
+
+def _count(said: Mapping[str, Any], name: str) -> int | None:
+    value = said.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
