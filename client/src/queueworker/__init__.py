@@ -18,30 +18,41 @@ if TYPE_CHECKING:
         RedisWriteError,
         SettingsError,
     )
+    from queueworker.eventrecords import EventsLost, QueueEvent
+    from queueworker.events import EventStream
     from queueworker.flowjobs import FlowJob
     from queueworker.flows import EnqueuedFlow
     from queueworker.flowtree import FlowNode
     from queueworker.jobs import Job
     from queueworker.keys import QueueKeys
+    from queueworker.metrics import Metrics
     from queueworker.options import Priority
     from queueworker.outcome import Enqueued, Outcome
     from queueworker.queue import Queue
+    from queueworker.records import JobRecord
     from queueworker.schedules import Scheduled, ScheduleInfo
     from queueworker.settings import ConnectionSettings
     from queueworker.snapshot import QueueSnapshot
+    from queueworker.workers import JobStatistics, WorkerRecord
 
 __all__ = [
     "ConnectionSettings",
     "Enqueued",
     "EnqueuedFlow",
+    "EventStream",
+    "EventsLost",
     "FlowJob",
     "FlowNode",
     "InvalidJobError",
     "Job",
+    "JobRecord",
     "JobRefusedError",
+    "JobStatistics",
+    "Metrics",
     "Outcome",
     "Priority",
     "Queue",
+    "QueueEvent",
     "QueueKeys",
     "QueueSnapshot",
     "QueueWorkerError",
@@ -50,20 +61,27 @@ __all__ = [
     "ScheduleInfo",
     "Scheduled",
     "SettingsError",
+    "WorkerRecord",
 ]
 
 _HOMES = {
     "ConnectionSettings": "settings",
     "Enqueued": "outcome",
     "EnqueuedFlow": "flows",
+    "EventStream": "events",
+    "EventsLost": "eventrecords",
     "FlowJob": "flowjobs",
     "FlowNode": "flowtree",
     "InvalidJobError": "errors",
     "Job": "jobs",
+    "JobRecord": "records",
     "JobRefusedError": "errors",
+    "JobStatistics": "workers",
+    "Metrics": "metrics",
     "Outcome": "outcome",
     "Priority": "options",
     "Queue": "queue",
+    "QueueEvent": "eventrecords",
     "QueueKeys": "keys",
     "QueueSnapshot": "snapshot",
     "QueueWorkerError": "errors",
@@ -72,6 +90,7 @@ _HOMES = {
     "ScheduleInfo": "schedules",
     "Scheduled": "schedules",
     "SettingsError": "errors",
+    "WorkerRecord": "workers",
 }
 
 
