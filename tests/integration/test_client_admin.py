@@ -13,7 +13,8 @@ from faultproxy import FaultProxy, Mode
 from redis.asyncio import Redis
 
 from queueworker import InvalidJobError, Queue
-from queueworker.changes import Change, JobFilter, JobNotFoundError, JobStateError, PartlyDoneError
+from queueworker.changes import Change, JobFilter
+from queueworker.errors import JobNotFoundError, JobStateError, PartlyDoneError
 from queueworker.settings import ConnectionSettings
 
 

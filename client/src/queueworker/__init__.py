@@ -10,9 +10,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from queueworker.changes import Change, JobFilter
     from queueworker.errors import (
         InvalidJobError,
+        JobNotFoundError,
         JobRefusedError,
+        JobStateError,
+        PartlyDoneError,
         QueueWorkerError,
         RedisReadError,
         RedisWriteError,
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from queueworker.workers import JobStatistics, WorkerRecord
 
 __all__ = [
+    "Change",
     "ConnectionSettings",
     "Enqueued",
     "EnqueuedFlow",
@@ -45,11 +50,15 @@ __all__ = [
     "FlowNode",
     "InvalidJobError",
     "Job",
+    "JobFilter",
+    "JobNotFoundError",
     "JobRecord",
     "JobRefusedError",
+    "JobStateError",
     "JobStatistics",
     "Metrics",
     "Outcome",
+    "PartlyDoneError",
     "Priority",
     "Queue",
     "QueueEvent",
@@ -65,6 +74,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Change": "changes",
     "ConnectionSettings": "settings",
     "Enqueued": "outcome",
     "EnqueuedFlow": "flows",
@@ -74,11 +84,15 @@ _HOMES = {
     "FlowNode": "flowtree",
     "InvalidJobError": "errors",
     "Job": "jobs",
+    "JobFilter": "changes",
+    "JobNotFoundError": "errors",
     "JobRecord": "records",
     "JobRefusedError": "errors",
+    "JobStateError": "errors",
     "JobStatistics": "workers",
     "Metrics": "metrics",
     "Outcome": "outcome",
+    "PartlyDoneError": "errors",
     "Priority": "options",
     "Queue": "queue",
     "QueueEvent": "eventrecords",

@@ -103,7 +103,7 @@ class QueueBase:
         raise_first(replies)
         return replies
 
-    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands that are harmless to repeat until they are answered; raises RedisWriteError."""
 
         async def send() -> list[Any]:
@@ -113,9 +113,7 @@ class QueueBase:
 
         return await self._persist(send)
 
-    async def _persist(
-        self, send: Callable[[], Awaitable[T]], *, kind: type[RedisAccessError] = RedisWriteError
-    ) -> T:
+    async def _persist(self, send: Callable[[], Awaitable[T]], *, kind: type[RedisAccessError] = RedisWriteError) -> T:
         """Call `send` until it succeeds or the attempts are used up; what it sends must be harmless to repeat.
 
         Raises RedisWriteError, or the `kind` that is given.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from queueworker.errors import QueueWorkerError, RedisWriteError
+from queueworker.errors import JobStateError
 
 BATCH = 500
 """Jobs that are changed between two looks at whether to go on; a batch takes some 20 ms of the server."""
@@ -41,22 +41,6 @@ class Change:
 
 Progress = Callable[[Change], None]
 """Called after each batch with what became of the jobs so far; what it raises ends the change after that batch."""
-
-
-class PartlyDoneError(RedisWriteError):
-    """Redis failed in the middle of a change; `change` counts the batches that were done. Starting again is safe."""
-
-    def __init__(self, message: str, *, change: Change, reason: str) -> None:
-        super().__init__(message, reason=reason)
-        self.change = change
-
-
-class JobNotFoundError(QueueWorkerError):
-    """The queue has no such job."""
-
-
-class JobStateError(QueueWorkerError):
-    """What was asked for cannot be done in the state that the job, or the queue, is in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

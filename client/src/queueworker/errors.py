@@ -1,5 +1,12 @@
 """Everything that the client raises on purpose."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from queueworker.changes import Change
+
 
 class QueueWorkerError(Exception):
     """The root of all errors of QueueWorker: its text is one line that says what, where, and what to do."""
@@ -25,6 +32,14 @@ class JobRefusedError(QueueWorkerError):
         self.code = code
 
 
+class JobNotFoundError(QueueWorkerError):
+    """The queue has no such job."""
+
+
+class JobStateError(QueueWorkerError):
+    """What was asked for cannot be done in the state that the job, or the queue, is in."""
+
+
 class RedisAccessError(QueueWorkerError):
     """Redis could not be reached, or refused.
 
@@ -43,3 +58,11 @@ class RedisReadError(RedisAccessError):
 
 class RedisWriteError(RedisAccessError):
     """Something could not be stored, or no answer says that it was; sending the same job again is harmless."""
+
+
+class PartlyDoneError(RedisWriteError):
+    """Redis failed in the middle of a change; `change` counts the batches that were done. Starting again is safe."""
+
+    def __init__(self, message: str, *, change: Change, reason: str) -> None:
+        super().__init__(message, reason=reason)
+        self.change = change

@@ -18,13 +18,12 @@ from queueworker.changes import (
     Change,
     Finished,
     JobFilter,
-    PartlyDoneError,
     Progress,
     is_list,
     part_of,
     state_of,
 )
-from queueworker.errors import RedisWriteError
+from queueworker.errors import PartlyDoneError, RedisWriteError
 from queueworker.reprocess import RESULT_FIELD, Arguments, promote_call, reprocess_call
 from queueworker.scripts import Script, script_of
 
@@ -94,18 +93,17 @@ class MassChanges(QueueBase):
 
     async def clear(
         self,
-        state: str,
-        *,
+        *states: str,
         which: JobFilter = ALL,
         **how: Unpack[How],
     ) -> Change:
-        """Remove the jobs of a state (`wait` is `waiting`), with their logs; a lock of a worker protects its job.
+        """Remove the jobs of these states (`wait` is `waiting`), with their logs; a worker's lock protects its job.
 
         The next runs of schedulers are neither counted nor removed: `unschedule` does that. A parent that waited for a
         removed child alone runs then. Active jobs raise JobStateError. Source: `removeJob-2.lua`.
         """
-        wanted = state_of(state)
-        return await self._change([self._removal(wanted, await self._select(wanted, which))], **how)
+        wanted = dict.fromkeys(map(state_of, states))
+        return await self._change([self._removal(one, await self._select(one, which)) for one in wanted], **how)
 
     async def drain(
         self,
@@ -140,15 +138,15 @@ class MassChanges(QueueBase):
         return await self._change([_Part(script=scripts.load("promote"), ids=ids, calls=calls)], **how)
 
     async def _select(self, state: str, which: JobFilter, *, include_scheduled: bool = False) -> list[str]:
-        ids = await selection.ids_of_state(self._ask, self.keys, state)
+        ids = await selection.ids_of_state(self._answers, self.keys, state)
         finished = state in RESULT_FIELD
         if not finished and not include_scheduled and any(one.startswith("repeat:") for one in ids):
-            for one in await selection.scheduled_ids(self._ask, self.keys):
+            for one in await selection.scheduled_ids(self._answers, self.keys):
                 ids.pop(one, None)
-        return await selection.admitted(self._ask, self.keys, ids, which, finished=finished)
+        return await selection.admitted(self._answers, self.keys, ids, which, finished=finished)
 
     async def _reprocess_calls(self, ids: Sequence[str], *, state: Finished, reset_attempts: bool) -> list[Arguments]:
-        all_options = await self._ask([("HGET", self.keys.job(one), "opts") for one in ids])
+        all_options = await self._answers([("HGET", self.keys.job(one), "opts") for one in ids])
         return [
             reprocess_call(self.keys, one, options=options, state=state, reset_attempts=reset_attempts)
             for one, options in zip(ids, all_options, strict=True)

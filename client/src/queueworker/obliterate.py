@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Unpack
 
-from queueworker.changes import BATCH, Change, JobStateError, PartlyDoneError
-from queueworker.errors import RedisWriteError
+from queueworker.changes import BATCH, Change
+from queueworker.errors import JobStateError, PartlyDoneError, RedisWriteError
 from queueworker.mass import ALL, How, MassChanges
 from queueworker.switches import Switches
 
@@ -68,4 +68,4 @@ class Obliteration(MassChanges, Switches):
 
     async def _held(self) -> dict[str, int]:
         commands = [*(("LLEN", self.keys.of(one)) for one in _LISTS), *(("ZCARD", self.keys.of(one)) for one in _ZSETS)]
-        return dict(zip((*_LISTS, *_ZSETS), map(int, await self._ask(commands)), strict=True))
+        return dict(zip((*_LISTS, *_ZSETS), map(int, await self._answers(commands)), strict=True))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NoReturn
 
 from queueworker.base import QueueBase, raise_first
-from queueworker.changes import Finished, JobNotFoundError, JobStateError
-from queueworker.errors import InvalidJobError
+from queueworker.changes import Finished
+from queueworker.errors import InvalidJobError, JobNotFoundError, JobStateError
 from queueworker.failures import is_wrong_type
 from queueworker.keys import MAX_PRIORITY
 from queueworker.options import MAX_DUE_MS
@@ -38,7 +38,7 @@ class SingleChanges(QueueBase):
         if state not in {"failed", "completed"}:
             self._refuse(job_id, state, "only failed and completed jobs can be retried")
         finished: Finished = "failed" if state == "failed" else "completed"
-        (options,) = await self._ask([("HGET", self.keys.job(job_id), "opts")])
+        (options,) = await self._answers([("HGET", self.keys.job(job_id), "opts")])
         call = reprocess_call(self.keys, job_id, options=options, state=finished, reset_attempts=reset_attempts)
         await self._once("reprocessJob", call, job_id, refused="it was retried or removed meanwhile")
 

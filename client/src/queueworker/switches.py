@@ -26,6 +26,10 @@ class RateLimit:
 class Switches(QueueBase):
     """What holds for all workers of a queue; each is safe to repeat and raises RedisWriteError."""
 
+    async def exists(self) -> bool:
+        """Tell whether the queue was ever used: BullMQ writes `meta` with the first job."""
+        return bool(await self._one(("EXISTS", self.keys.of("meta"))))
+
     async def pause(self) -> None:
         """Have workers take no more jobs until `resume`; those under way go on. Source: `pause-7.lua`."""
         keys = [self.keys.of(part) for part in _PAUSE_KEYS]
@@ -85,7 +89,7 @@ class Switches(QueueBase):
         return bool(await self._one(("DEL", self.keys.of("limiter"))))
 
     async def _one(self, command: Command) -> Any:
-        return (await self._ask([command]))[0]
+        return (await self._answers([command]))[0]
 
 
 def _at_least_one(what: str, value: int) -> None:
