@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from croniter import CroniterBadDateError, croniter
-
+from queueworker import cron as patterns
 from queueworker.errors import InvalidJobError
 from queueworker.options import MAX_DUE_MS, JobOptions
 
@@ -66,12 +65,12 @@ class Schedule:
             raise self._error("end is in the past")
         if self.cron is None or self.immediately:
             return now_ms
-        base = datetime.fromtimestamp(max(now_ms, self.start_ms or 0) / 1000, ZoneInfo(self.tz or "UTC"))
         try:
-            following = croniter(self.cron, base, second_at_beginning=True).get_next(datetime)
-        except CroniterBadDateError:
+            due_ms = patterns.next_ms(
+                self.cron, tz=ZoneInfo(self.tz or "UTC"), after_ms=max(now_ms, self.start_ms or 0)
+            )
+        except ValueError:
             raise self._error(f"{self.cron!r} never fires") from None
-        due_ms: int = round(following.timestamp() * 1000)
         if self.end_ms is not None and due_ms > self.end_ms:
             raise self._error("end comes before the first run")
         if due_ms > MAX_DUE_MS:
@@ -130,8 +129,7 @@ class Schedule:
             ZoneInfo(self.tz)
         except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
             raise self._error(f"{self.tz!r} is no IANA time zone") from None
-        is_text = isinstance(cron, str) and len(cron.split()) in {5, 6}
-        if not is_text or not croniter.is_valid(cron, second_at_beginning=True):
+        if not isinstance(cron, str) or not patterns.is_pattern(cron):
             raise self._error(f"{cron!r} is no cron pattern of 5 or 6 fields (seconds first)")
 
 
