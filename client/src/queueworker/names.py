@@ -10,6 +10,7 @@ import re
 from queueworker.errors import InvalidJobError
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_NUMBER = re.compile(r"\s*[-+]?(Infinity|([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?)\s*")
 _RESERVED = {
     *("wait", "paused", "active", "prioritized", "delayed", "waiting-children", "completed", "failed", "stalled"),
     *("stalled-check", "limiter", "meta", "id", "pc", "marker", "events", "repeat", "priority"),
@@ -20,7 +21,8 @@ def usable_job_id(value: str) -> str:
     """Return the id as it is stored: `type:id` becomes `type-id`. Raises ValueError for one that BullMQ refuses.
 
     Ids with exactly two colons stand as they are, BullMQ's own repeated jobs have such. Integers would collide with
-    the ids that BullMQ counts up, and names of the queue's own keys would destroy the queue.
+    the ids that BullMQ counts up, what is a number below zero is an error code for BullMQ for Node, and names of the
+    queue's own keys would destroy the queue.
     """
     job_id = value.replace(":", "-") if value.count(":") == 1 and not value.startswith("0:") else value
     if not job_id:
@@ -29,6 +31,8 @@ def usable_job_id(value: str) -> str:
         raise ValueError("an id must not be '0' or start with '0:'")
     if _INTEGER.fullmatch(job_id):
         raise ValueError(f"an integer is not allowed as id: write for example job-{job_id}")
+    if _NUMBER.fullmatch(job_id) and float(job_id) < 0:
+        raise ValueError(f"a number below zero is not allowed as id: write for example job{job_id.strip()}")
     if job_id.count(":") not in {0, 2}:
         raise ValueError(f"an id must not contain ':', write {job_id.replace(':', '-')}")
     if job_id in _RESERVED:
