@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +77,11 @@ class NodeSide:
     async def add(self, queue: str, name: str, data: Any = None, **options: Any) -> str:
         """Add a job, options by BullMQ's names, and return its id."""
         return str((await self.queue(queue, "add", name, data, options))["id"])
+
+    async def refusals(self, queue: str, jobs: Iterable[dict[str, Any]]) -> list[str | None]:
+        """Add jobs (`name`, `data`, `opts`) and return what was thrown at each, None where it was added."""
+        refused: list[str | None] = await self.do("refusals", queue=queue, jobs=list(jobs))
+        return refused
 
     async def job(self, queue: str, job_id: str, method: str | None = None, *args: Any) -> Any:
         """Return a job, or what a method of it returns."""

@@ -5,7 +5,7 @@
 // What workers and listeners see comes without being asked: {"note": "ran", "queue": "q", ...}. An object
 // {"$": "undefined"} among the arguments stands for what JSON cannot say. The process ends with its stdin.
 import { createInterface } from 'node:readline';
-import { FlowProducer, Job, Queue, QueueEvents, Worker } from 'bullmq';
+import { FlowProducer, Job, Queue, QueueEvents, Worker, defaultRepeatStrategy } from 'bullmq';
 import IORedis from 'ioredis';
 import { processors } from './processors.mjs';
 
@@ -116,6 +116,20 @@ async function reset() {
   await Promise.all(open.map((one) => one.close(one instanceof Worker)));
 }
 
+// Adds one job after the other and tells of each what was thrown, null where it was added.
+async function refusals({ queue, jobs }) {
+  const outcome = [];
+  for (const { name, data, opts } of jobs) {
+    outcome.push(
+      await queueOf(queue)
+        .add(name, data, opts)
+        .then(() => null)
+        .catch((error) => error.message),
+    );
+  }
+  return outcome;
+}
+
 const commands = {
   queue: ({ queue, method, args }) => queueOf(queue)[method](...args),
   flow: ({ method, args }) => flows()[method](...args),
@@ -130,6 +144,8 @@ const commands = {
   listen,
   worker: startWorker,
   'worker-call': ({ worker, method, args }) => workers.get(worker)[method](...args),
+  refusals,
+  nextOfPattern: ({ cases }) => cases.map(({ ms, repeat }) => defaultRepeatStrategy(ms, repeat)),
   reset,
 };
 
