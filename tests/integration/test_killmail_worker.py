@@ -38,8 +38,8 @@ def environment(redis_settings: ConnectionSettings, database: URL) -> dict[str, 
         **redis_settings.to_environment(),
         "DATABASE_URL": database.render_as_string(hide_password=False),
         "QUEUEWORKER_QUEUES": json.dumps([{"name": "killmail", "concurrency": 8}]),
-        "QUEUEWORKER_LOCK_MILLISECONDS": "1000",
-        "QUEUEWORKER_STALLED_INTERVAL_MILLISECONDS": "300",
+        "QUEUEWORKER_LOCK_DURATION_MS": "1000",
+        "QUEUEWORKER_STALLED_INTERVAL_MS": "300",
         "QUEUEWORKER_PROCESSORS": "queueworker_processors.killboard.killmail",
     }
 

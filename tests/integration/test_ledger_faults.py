@@ -102,8 +102,8 @@ async def run_jobs_through_faults(
     orders = Orders(jobs, seed=seed, most_milliseconds=30)
     deadline = time.monotonic() + seconds
     environment = {
-        "QUEUEWORKER_LOCK_MILLISECONDS": str(round(LOCK_SECONDS * 1000)),
-        "QUEUEWORKER_STALLED_INTERVAL_MILLISECONDS": "500",
+        "QUEUEWORKER_LOCK_DURATION_MS": str(round(LOCK_SECONDS * 1000)),
+        "QUEUEWORKER_STALLED_INTERVAL_MS": "500",
     }
     with (
         durable_valkey(directory / "redis", appendfsync=appendfsync) as server,
@@ -149,7 +149,7 @@ async def _do_faults(bench: Bench, schedule: dict[str, int], *, runs: int, deadl
     bench.chance.shuffle(plan)
     for number, kind in enumerate(plan, start=1):
         # By progress and not by time: a slow machine meets the same faults.
-        due = runs * number // (len(plan) + 1)
+        due = runs * 9 * number // (len(plan) * 10)
         await eventually(
             lambda due=due: runs_in(bench.fleet.ledger) >= due,
             seconds=deadline - time.monotonic(),

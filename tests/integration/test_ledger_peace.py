@@ -18,7 +18,7 @@ SECONDS = 100.0
 
 def environment() -> dict[str, str]:
     """Return locks that end only if a worker stands still for seconds, on the busiest machine."""
-    return {"QUEUEWORKER_LOCK_MILLISECONDS": "8000", "QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "30"}
+    return {"QUEUEWORKER_LOCK_DURATION_MS": "8000", "QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "30"}
 
 
 async def all_completed(client: redis.asyncio.Redis, orders: Orders, *, deadline: float) -> None:

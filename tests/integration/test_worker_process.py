@@ -125,7 +125,7 @@ async def test_blocking_processor_in_a_thread_keeps_its_lock_and_the_probes(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
 ) -> None:
     await add(client, 1_500, 1_500, queue="threads")
-    environment = {"QUEUEWORKER_LOCK_MILLISECONDS": "500", "QUEUEWORKER_HEALTH_PORT": "0"}
+    environment = {"QUEUEWORKER_LOCK_DURATION_MS": "500", "QUEUEWORKER_HEALTH_PORT": "0"}
     with worker_process(redis_settings, log_file, "threads", "--concurrency", "2", **environment) as worker:
         started = await count(client, "start", 2)
         url = await probes_of(worker)

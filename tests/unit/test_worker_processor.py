@@ -20,7 +20,8 @@ from queueworker_worker.context import Dependencies, Depends, closing
 from queueworker_worker.errors import ProcessorError, UnrecoverableError
 from queueworker_worker.execution import handler_of
 from queueworker_worker.job import Job, JobChannel
-from queueworker_worker.processor import Registry, discover, processor
+from queueworker_worker.processor import processor
+from queueworker_worker.registry import Registry, discover
 
 
 class Silent(JobChannel):
@@ -68,8 +69,8 @@ async def report() -> dict[str, Any]:
 async def run(registry: Registry, job: Job) -> Any:
     processors = registry.of_queue("mail")
     with ThreadPoolExecutor(1, "mine") as threads:
-        async with Dependencies(one for p in processors for one in p.dependencies.values()) as dependencies:
-            return await handler_of(registry, dependencies, threads=threads)(job)
+        async with Dependencies(one for p in processors for one in p.parameters.dependencies.values()) as dependencies:
+            return await handler_of(registry, "mail", dependencies, threads=threads)(job)
 
 
 async def test_parameters_are_filled_by_their_annotations_and_dependencies_opened_once() -> None:
@@ -245,7 +246,7 @@ def test_module_that_does_not_import_is_named(module_directory: Path) -> None:
 def test_installed_processors_whose_extra_is_missing_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def installed(value: str) -> None:
         entries = [EntryPoint(name="shop", value=value, group="queueworker.processors")]
-        monkeypatch.setattr("queueworker_worker.processor.entry_points", lambda group: entries)
+        monkeypatch.setattr("queueworker_worker.registry.installed", lambda: entries)
 
     installed("no_such_module_of_ours [database]")
     assert discover([], environment={}).queues == ()

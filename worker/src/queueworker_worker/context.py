@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
@@ -22,12 +22,14 @@ T_co = TypeVar("T_co", covariant=True)
 class Depends(Generic[T_co]):
     """Marks a parameter of a processor: `engine: Annotated[AsyncEngine, Depends(open_database)]`.
 
-    `factory` is a function without arguments that returns an async context manager, as `contextlib.asynccontextmanager`
-    makes them. The worker enters each factory once per process before the first job and leaves it after the last one,
-    last entered first left; every processor that names the same factory gets the same value.
+    `factory` is a function without arguments that returns a context manager, async or not, as
+    `contextlib.asynccontextmanager` and `contextmanager` make them. The worker enters each factory once per process
+    before the first job and leaves it after the last one, last entered first left; every processor that names the same
+    factory gets the same value. A child of `execution="process"` enters it before its own first job that wants it, and
+    leaves it at its end, unless it is killed.
     """
 
-    factory: Callable[[], AbstractAsyncContextManager[T_co]]
+    factory: Callable[[], AbstractAsyncContextManager[T_co] | AbstractContextManager[T_co]]
 
 
 class Dependencies:
@@ -36,17 +38,30 @@ class Dependencies:
     def __init__(self, wanted: Iterable[Depends[Any]]) -> None:
         # A dict keeps the order of declaration, so that they are opened and closed alike in every process.
         self._factories = dict.fromkeys(depends.factory for depends in wanted)
-        self._values: dict[Callable[[], AbstractAsyncContextManager[Any]], Any] = {}
+        self._values: dict[Callable[[], Any], Any] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         try:
             for factory in self._factories:
-                self._values[factory] = await self._stack.enter_async_context(factory())
+                await self._open(factory)
         except BaseException:
             await self._stack.aclose()
             raise
         return self
+
+    async def open_also(self, wanted: Iterable[Depends[Any]]) -> None:
+        """Open those that are not open yet; what was open stays open where one of them fails."""
+        for depends in wanted:
+            if depends.factory not in self._values:
+                await self._open(depends.factory)
+
+    async def _open(self, factory: Callable[[], Any]) -> None:
+        manager = factory()
+        if hasattr(type(manager), "__aenter__"):
+            self._values[factory] = await self._stack.enter_async_context(manager)
+        else:
+            self._values[factory] = self._stack.enter_context(manager)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

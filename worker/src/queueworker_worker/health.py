@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from queueworker.errors import SettingsError
 
+if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 Answer = tuple[HTTPStatus, str]
+REPORT_SECONDS = 0.5
+
+
+class Probed(Protocol):
+    """What the probes ask."""
+
+    def alive(self) -> Answer:
+        """Answer /healthz."""
+
+    def ready(self) -> Answer:
+        """Answer /readyz."""
 
 
 class Served(Protocol):
@@ -80,7 +95,7 @@ class Health:
 class HealthServer:
     """Serves the probes from a daemon thread; a context manager. Raises SettingsError where it cannot listen."""
 
-    def __init__(self, health: Health, host: str, port: int) -> None:
+    def __init__(self, health: Probed, host: str, port: int) -> None:
         try:
             self._server = _server_class(host)((host, port), _handler_of(health))
         except OSError as error:
@@ -103,7 +118,30 @@ class HealthServer:
         self._server.server_close()
 
 
+def report_to(status_fd: int, health: Probed) -> None:
+    """Write the answers of the probes to a pipe, twice a second, as lines of JSON; what stops that ends this process.
+
+    The pipe breaks when the supervisor of `--processes` dies: its workers finish what runs, and end.
+    """
+
+    def report() -> None:
+        while True:
+            line = json.dumps({"alive": health.alive(), "ready": health.ready()}) + "\n"
+            try:
+                os.write(status_fd, line.encode())
+            except OSError:
+                return os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(REPORT_SECONDS)
+
+    os.set_inheritable(status_fd, False)
+    threading.Thread(target=report, name="status", daemon=True).start()
+
+
 def _server_class(host: str) -> type[ThreadingHTTPServer]:
+    # The library takes its time to import, and most workers have no probes.
+    from http.server import ThreadingHTTPServer
+    from socketserver import TCPServer
+
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -115,7 +153,9 @@ def _server_class(host: str) -> type[ThreadingHTTPServer]:
     return Server
 
 
-def _handler_of(health: Health) -> type[BaseHTTPRequestHandler]:
+def _handler_of(health: Probed) -> type[BaseHTTPRequestHandler]:
+    from http.server import BaseHTTPRequestHandler
+
     answers = {"/healthz": health.alive, "/readyz": health.ready}
 
     class Handler(BaseHTTPRequestHandler):

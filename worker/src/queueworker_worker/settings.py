@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, Json, TypeAdapter, ValidationError
 
 from queueworker.errors import SettingsError
-from queueworker_worker.engine.options import EngineOptions, Limiter
+from queueworker_worker.engine.options import DAY_SECONDS, BackoffStrategy, EngineOptions, Keep, Limiter
 
 PREFIX = "QUEUEWORKER_"
+_LOOK_SECONDS = 5.0
+_ALL = -1
+_FOREVER = 100 * 365 * DAY_SECONDS
+_FORMER = {"LOCK_MILLISECONDS": "LOCK_DURATION_MS", "STALLED_INTERVAL_MILLISECONDS": "STALLED_INTERVAL_MS"}
 
 
 def _queue_name(value: str) -> str:
@@ -35,25 +40,66 @@ class _Model(BaseModel):
 
 
 class LimiterSettings(_Model):
-    """At most `max` jobs per `durationMilliseconds` over all workers of the queue."""
+    """At most `max` jobs per `duration` milliseconds over all workers of the queue."""
 
     max: int = Field(ge=1)
-    duration_milliseconds: int = Field(ge=1, alias="durationMilliseconds")
+    duration_milliseconds: int = Field(
+        ge=1, validation_alias=AliasChoices("durationMilliseconds", "duration", "duration_milliseconds")
+    )
 
 
-class QueueSettings(_Model):
-    """One queue that the process serves."""
+class KeepSettings(_Model):
+    """How many finished jobs stay, and for how many seconds; what is left out has no bound."""
+
+    count: int | None = Field(default=None, ge=0)
+    age: int | None = Field(default=None, ge=0)
+
+
+class MetricsSettings(_Model):
+    """How many points of metrics a queue keeps, one a minute; 0 for none."""
+
+    max_data_points: int = Field(ge=0, alias="maxDataPoints")
+
+
+KeepOption = bool | int | KeepSettings
+
+
+class WorkerOptions(_Model):
+    """The options that BullMQ's workers have; None stands for the engine's own default."""
+
+    lock_duration_ms: int | None = Field(default=None, ge=100, alias="lockDuration")
+    lock_renew_time_ms: int | None = Field(default=None, ge=10, alias="lockRenewTime")
+    stalled_interval_ms: int | None = Field(default=None, ge=100, alias="stalledInterval")
+    max_stalled_count: int | None = Field(default=None, ge=0, alias="maxStalledCount")
+    drain_delay_seconds: float | None = Field(default=None, gt=0, alias="drainDelay")
+    remove_on_complete: KeepOption | None = Field(default=None, alias="removeOnComplete")
+    remove_on_fail: KeepOption | None = Field(default=None, alias="removeOnFail")
+    metrics: MetricsSettings | None = None
+    skip_stalled_check: bool | None = Field(default=None, alias="skipStalledCheck")
+    skip_lock_renewal: bool | None = Field(default=None, alias="skipLockRenewal")
+
+    def given(self) -> dict[str, Any]:
+        """Return what was said, by the names of EngineOptions."""
+        said = {name: value for name in WorkerOptions.model_fields if (value := getattr(self, name)) is not None}
+        if (metrics := said.pop("metrics", None)) is not None:
+            said["max_data_points"] = metrics.max_data_points
+        for name in ("remove_on_complete", "remove_on_fail"):
+            if name in said:
+                said[name] = _keep(said[name])
+        return said
+
+
+class QueueSettings(WorkerOptions):
+    """One queue that the process serves; what it says of BullMQ's options wins over what the process says."""
 
     name: QueueName
     concurrency: int = Field(default=1, ge=1, le=1_000)
     limiter: LimiterSettings | None = None
 
 
-class WorkerSettings(_Model):
-    """A worker process; each field but `queues` is the variable QUEUEWORKER_ and its name in capitals."""
+class ProcessSettings(_Model):
+    """The life of a worker process; each field is the variable QUEUEWORKER_ and its name in capitals."""
 
-    queues: tuple[QueueSettings, ...] = Field(min_length=1, max_length=32)
-    prefix: str = Field(default="bull", min_length=1)
     name: Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_worker_name)]
     drain_timeout_seconds: float = Field(default=60, ge=0, le=86_400)
     health_host: str = "127.0.0.1"
@@ -61,11 +107,40 @@ class WorkerSettings(_Model):
     """No port, no probes."""
     health_stale_seconds: float = Field(default=60, gt=0)
     """How old the heartbeat of the loop may be before /healthz says 503."""
-    lock_milliseconds: int = Field(default=15_000, ge=100)
-    stalled_interval_milliseconds: int = Field(default=5_000, ge=100)
-    max_stalled_count: int = Field(default=3, ge=0)
+    status_fd: int | None = Field(default=None, ge=3)
+    """Where a process of `--processes` tells its supervisor how it is."""
+
+    @classmethod
+    def of_process(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings of the process alone; raises SettingsError."""
+        try:
+            return cls.model_validate(_from_environment(environment, cls.model_fields))
+        except ValidationError as error:
+            raise SettingsError(_one_line(error)) from None
+
+
+class _Defaults(WorkerOptions):
+    """BullMQ's options for all queues of the process, from variables; the structured ones are JSON."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="forbid")
+    remove_on_complete: Json[KeepOption] | None = None
+    remove_on_fail: Json[KeepOption] | None = None
+    max_data_points: int | None = Field(default=None, ge=0)
+
+
+class WorkerSettings(ProcessSettings):
+    """A worker process and its queues.
+
+    Besides the fields, all of which are variables, QUEUEWORKER_ with a field of `WorkerOptions` in capitals says it for
+    every queue: QUEUEWORKER_LOCK_DURATION_MS, QUEUEWORKER_REMOVE_ON_COMPLETE='{"count": 100}'.
+    """
+
+    queues: tuple[QueueSettings, ...] = Field(min_length=1, max_length=32)
+    prefix: str = Field(default="bull", min_length=1)
     refusal_patience_seconds: float = Field(default=60, ge=0)
     """How long Redis may refuse the worker (password, ACL, replica) before the process ends."""
+    defaults: Mapping[str, Any] = MappingProxyType({})
+    """What holds for every queue, by the names of EngineOptions."""
 
     @classmethod
     def from_environment(
@@ -81,15 +156,15 @@ class WorkerSettings(_Model):
 
         Raises SettingsError, one line that names the variable.
         """
-        fields = (name for name in cls.model_fields if name != "queues")
-        values: dict[str, Any] = {
-            name: environment[variable] for name in fields if environment.get(variable := PREFIX + name.upper())
-        }
-        values.setdefault("name", f"{socket.gethostname()}-{os.getpid()}")
+        for former, today in _FORMER.items():
+            if PREFIX + former in environment:
+                raise SettingsError(f"{PREFIX}{former} is called {PREFIX}{today} now: rename the variable")
+        values = _from_environment(environment, set(cls.model_fields) - {"queues", "defaults"})
         if prefix is not None:
             values["prefix"] = prefix
         try:
             values["queues"] = _queues(environment, queues, concurrency, discovered)
+            values["defaults"] = _defaults(environment)
             settings = cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_one_line(error)) from None
@@ -98,21 +173,50 @@ class WorkerSettings(_Model):
             raise SettingsError(f"a queue is named twice: {', '.join(names)}")
         return settings
 
-    def engine_options(self, queue: QueueSettings) -> EngineOptions:
+    def engine_options(
+        self, queue: QueueSettings, *, backoff_strategies: Mapping[str, BackoffStrategy] | None = None
+    ) -> EngineOptions:
         """Return what the engine of one of the queues is told."""
         limiter = queue.limiter
+        said = {**self.defaults, **queue.given()}
+        # A look for jobs is the heartbeat behind liveness.
+        longest = self.health_stale_seconds / 2
+        said["drain_delay_seconds"] = min(said.get("drain_delay_seconds", _LOOK_SECONDS), longest)
         return EngineOptions(
             queue=queue.name,
             name=self.name,
             prefix=self.prefix,
             concurrency=queue.concurrency,
             limiter=Limiter(max=limiter.max, duration_ms=limiter.duration_milliseconds) if limiter else None,
-            lock_duration_ms=self.lock_milliseconds,
-            stalled_interval_ms=self.stalled_interval_milliseconds,
-            max_stalled_count=self.max_stalled_count,
-            drain_delay_seconds=min(5.0, self.health_stale_seconds / 2),
             refusal_patience_seconds=self.refusal_patience_seconds,
+            backoff_strategies=backoff_strategies or {},
+            **said,
         )
+
+
+def _from_environment(environment: Mapping[str, str], fields: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        name: environment[variable] for name in fields if environment.get(variable := PREFIX + name.upper())
+    }
+    if "name" in fields:
+        values.setdefault("name", f"{socket.gethostname()}-{os.getpid()}")
+    return values
+
+
+def _defaults(environment: Mapping[str, str]) -> Mapping[str, Any]:
+    read = _Defaults.model_validate(_from_environment(environment, _Defaults.model_fields))
+    points = {} if read.max_data_points is None else {"max_data_points": read.max_data_points}
+    return {**read.given(), **points}
+
+
+def _keep(option: bool | int | KeepSettings) -> Keep:
+    if isinstance(option, KeepSettings):
+        return Keep(
+            count=_ALL if option.count is None else option.count, age=_FOREVER if option.age is None else option.age
+        )
+    if isinstance(option, bool):
+        return Keep(count=0 if option else _ALL, age=_FOREVER)
+    return Keep(count=option, age=_FOREVER)
 
 
 def _queues(
@@ -127,10 +231,12 @@ def _queues(
             )
         # What the environment says of a queue holds for it when it is named, too.
         known = {queue.name: queue for queue in _read(text)} if text else {}
-        wanted = [known[name].model_dump() if name in known else {"name": name} for name in (named or discovered)]
+        wanted = [known.get(name) or _queue({"name": name}) for name in (named or discovered)]
     else:
-        wanted = [queue.model_dump() for queue in _read(text)]
-    return tuple(_queue(queue | own) for queue in wanted)
+        wanted = list(_read(text))
+    if own:
+        _queue({"name": wanted[0].name if wanted else "any", **own})
+    return tuple(queue.model_copy(update=own) for queue in wanted)
 
 
 def _queue(values: Mapping[str, Any]) -> QueueSettings:

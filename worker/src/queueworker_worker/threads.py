@@ -9,16 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 _NAME = "processor"
+_SPARE = 100
 _POLL_SECONDS = 0.01
 
 
 @contextmanager
 def slot_threads(count: int) -> Iterator[ThreadPoolExecutor | None]:
-    """Yield a thread for every slot that may run a `def` processor, so that a job that was taken never waits."""
+    """Yield a thread for every slot that may run a `def` processor, so that a job that was taken never waits.
+
+    Threads start when they are needed. The spare ones stand in for those whose attempts timed out and that go on.
+    """
     if not count:
         yield None
         return
-    with _left_behind(ThreadPoolExecutor(count, thread_name_prefix=_NAME)) as threads:
+    with _left_behind(ThreadPoolExecutor(count + _SPARE, thread_name_prefix=_NAME)) as threads:
         yield threads
 
 
