@@ -7,6 +7,8 @@ A distribution adds its commands by an entry point of the group `queueworker.com
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
@@ -15,15 +17,24 @@ from pathlib import Path
 import typer
 
 from queueworker.cli.output import message
-from queueworker.errors import QueueWorkerError, RedisAccessError, SettingsError
+from queueworker.errors import (
+    InvalidJobError,
+    JobNotFoundError,
+    PartlyDoneError,
+    QueueWorkerError,
+    RedisAccessError,
+    SettingsError,
+)
 
 GROUP = "queueworker.commands"
 
 # Exit codes; part of the interface.
 FAILED = 1
 USAGE = 2
+NOT_FOUND = 3
 REDIS = 4
 REFUSED = 6
+PARTLY = 7
 INTERRUPTED = 130
 
 
@@ -35,6 +46,7 @@ def main() -> None:
 def run(argv: list[str]) -> int:
     """Run a command line and return its exit code; errors of ours are one line on stderr."""
     app = build(entry_points(group=GROUP))
+    _leave_out_parameters(app, but_of=next((word for word in argv[1:] if not word.startswith("-")), None))
     try:
         result = app(args=argv[1:], prog_name=program_name(argv[0]), standalone_mode=False)
     except QueueWorkerError as error:
@@ -77,9 +89,30 @@ def program_name(path: str) -> str:
 
 def exit_code(error: QueueWorkerError) -> int:
     """Return the exit code that an error of ours ends the program with."""
+    own = getattr(error, "exit_code", None)
+    if isinstance(own, int):
+        return own
+    if isinstance(error, PartlyDoneError):
+        return PARTLY
     if isinstance(error, RedisAccessError):
         return REDIS
-    return USAGE if isinstance(error, SettingsError) else FAILED
+    if isinstance(error, JobNotFoundError):
+        return NOT_FOUND
+    return USAGE if isinstance(error, SettingsError | InvalidJobError) else FAILED
+
+
+def _leave_out_parameters(app: typer.Typer, *, but_of: str | None) -> None:
+    """Leave to all commands but one their names and helps only: reading every signature takes longer than the rest."""
+    if any(name.endswith("_COMPLETE") for name in os.environ):
+        return
+    for command in app.registered_commands:
+        if command.name != but_of and command.callback is not None:
+            command.help = command.help or inspect.getdoc(command.callback)
+            command.callback = _nothing
+
+
+def _nothing() -> None:
+    """Stand in for a command that was not asked for."""
 
 
 def _show_version(wanted: bool) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+# What a terminal would act on: sequences that start with ESC, control characters, and marks that turn text round.
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|\x9c)|\x1b[ -/]*[0-~]?", re.DOTALL)
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Format(enum.StrEnum):
@@ -26,17 +31,37 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
-    for line in [list(columns), *cells]:
+    for row in [list(columns), *cells]:
         padded = (
             text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
+            for text, width, right in zip(row, widths, numeric, strict=True)
         )
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
 def message(text: str) -> None:
     """Print one line on stderr."""
-    sys.stderr.write(" ".join(text.split()) + "\n")
+    sys.stderr.write(clean(text) + "\n")
+
+
+def line(text: str) -> None:
+    """Print one line on stdout."""
+    sys.stdout.write(clean(text) + "\n")
+
+
+def block(text: str) -> None:
+    """Print a text of several lines on stdout."""
+    sys.stdout.write(clean_block(text).rstrip("\n") + "\n")
+
+
+def clean(text: str) -> str:
+    """Return a text on one line, without anything that a terminal would act on: job names and errors are anybody's."""
+    return " ".join(clean_block(text).split())
+
+
+def clean_block(text: str) -> str:
+    """Return a text without anything that a terminal would act on, its lines as they are."""
+    return _CONTROLS.sub("\ufffd", _ESCAPES.sub("", text.replace("\r\n", "\n")))
 
 
 def duration(seconds: float | None) -> str | None:
@@ -52,7 +77,7 @@ def duration(seconds: float | None) -> str | None:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None else str(value)
+    return "-" if value is None else clean(str(value))
 
 
 def _is_number(text: str) -> bool:

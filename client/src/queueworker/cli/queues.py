@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from queueworker.cli import output
+from queueworker.cli import adding, changes, jobs, output, parameters, pausing, schedulers
+from queueworker.cli.session import connection
 
 if TYPE_CHECKING:
     from queueworker.settings import ConnectionSettings
@@ -20,16 +20,16 @@ _COLUMNS = ("QUEUE", "BACKLOG", "WAITING", "PRIORITIZED", "DELAYED", "DUE", "ACT
 def register(app: typer.Typer) -> None:
     """Add the commands of the client to the application."""
     app.command("stats")(stats)
+    for part in (jobs, changes, pausing, adding, schedulers):
+        part.register(app)
 
 
 def stats(
-    queues: Annotated[list[str], typer.Argument(metavar="QUEUE...", help="Names of the queues.")],
-    prefix: Annotated[str, typer.Option(help="Prefix of the queues' keys.")] = "bull",
-    output_format: Annotated[
-        output.Format, typer.Option("-o", "--output", help="Print a table or JSON.")
-    ] = output.Format.TABLE,
-    redis_host: Annotated[str | None, typer.Option(help="Redis host, in place of the environment's.")] = None,
-    redis_port: Annotated[int | None, typer.Option(help="Redis port, in place of the environment's.")] = None,
+    queues: parameters.QueueNames,
+    prefix: parameters.Prefix = "bull",
+    output_format: parameters.Output = output.Format.TABLE,
+    redis_host: parameters.RedisHost = None,
+    redis_port: parameters.RedisPort = None,
 ) -> None:
     """Show what queues hold.
 
@@ -55,30 +55,6 @@ def stats(
         output.message(f"error: {failure}")
     if failures:
         raise typer.Exit(4)
-
-
-def connection(redis_host: str | None, redis_port: int | None) -> ConnectionSettings:
-    """Return the connection of the environment, its address replaced by what the options name."""
-    from queueworker.settings import ConnectionSettings
-
-    environment = dict(os.environ)
-    if redis_host is None and redis_port is None:
-        return ConnectionSettings.from_environment(environment)
-    return ConnectionSettings.from_environment(with_address(environment, redis_host, redis_port))
-
-
-def with_address(environment: dict[str, str], host: str | None, port: int | None) -> dict[str, str]:
-    """Return the environment with another standalone address; user, password, database and TLS stay."""
-    from queueworker.settings import prefix_in
-
-    prefix = prefix_in(environment)
-    topology = ("SENTINEL_MASTER", "SENTINEL_NODES", "CLUSTER_NODES")
-    changed = {name: value for name, value in environment.items() if name.removeprefix(prefix) not in topology}
-    if host is not None:
-        changed[prefix + "HOST"] = host
-    if port is not None:
-        changed[prefix + "PORT"] = str(port)
-    return changed
 
 
 async def _read(settings: ConnectionSettings, prefix: str, queues: list[str]) -> dict[str, QueueSnapshot | Exception]:

@@ -1,0 +1,99 @@
+"""Running one piece of work on a queue: where it is, and what an interrupt means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from queueworker.cli.output import message
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from queueworker.queue import Queue
+    from queueworker.settings import ConnectionSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which queue, and what the command line says about its Redis."""
+
+    queue: str
+    prefix: str
+    redis_host: str | None
+    redis_port: int | None
+
+
+def on_queue(place: Place, work: Callable[[Queue], Awaitable[T]]) -> T:
+    """Do something with a queue; an interrupt ends it at once."""
+    import asyncio
+
+    async def main() -> T:
+        async with _open(place) as queue:
+            return await work(queue)
+
+    return asyncio.run(main())
+
+
+def on_queue_in_batches(place: Place, work: Callable[[Queue, asyncio.Event], Awaitable[T]]) -> T:
+    """Do something that ends after the batch under way once the event is set, which the first interrupt does.
+
+    The second one ends it at once: KeyboardInterrupt.
+    """
+    import asyncio
+    import signal
+
+    async def main() -> T:
+        stop, loop, task = asyncio.Event(), asyncio.get_running_loop(), asyncio.current_task()
+
+        def interrupt() -> None:
+            if stop.is_set() and task is not None:
+                task.cancel()
+            stop.set()
+            message("interrupted: finishing the batch under way; once more ends at once")
+
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+        try:
+            async with _open(place) as queue:
+                return await work(queue, stop)
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+def connection(redis_host: str | None, redis_port: int | None) -> ConnectionSettings:
+    """Return the connection of the environment, its address replaced by what the options name."""
+    from queueworker.settings import ConnectionSettings
+
+    environment = dict(os.environ)
+    if redis_host is None and redis_port is None:
+        return ConnectionSettings.from_environment(environment)
+    return ConnectionSettings.from_environment(with_address(environment, redis_host, redis_port))
+
+
+def with_address(environment: dict[str, str], host: str | None, port: int | None) -> dict[str, str]:
+    """Return the environment with another standalone address; user, password, database and TLS stay."""
+    from queueworker.settings import prefix_in
+
+    prefix = prefix_in(environment)
+    topology = ("SENTINEL_MASTER", "SENTINEL_NODES", "CLUSTER_NODES")
+    changed = {name: value for name, value in environment.items() if name.removeprefix(prefix) not in topology}
+    if host is not None:
+        changed[prefix + "HOST"] = host
+    if port is not None:
+        changed[prefix + "PORT"] = str(port)
+    return changed
+
+
+def _open(place: Place) -> Queue:
+    from queueworker.queue import Queue
+
+    return Queue(place.queue, connection(place.redis_host, place.redis_port), prefix=place.prefix)
