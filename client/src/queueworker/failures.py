@@ -73,6 +73,8 @@ def _explain(error: BaseException) -> tuple[str, str]:
         return _explain_redis(error)
     if isinstance(error, redis_errors.RedisClusterException):
         return "RedisUnreachable", f"the cluster cannot be used ({one_line(error)})"
+    if isinstance(error, UnicodeDecodeError):
+        return "RedisUnreachable", "a reply is not UTF-8: make the client with encoding_errors='surrogateescape'"
     if isinstance(error, TimeoutError) and not str(error):
         return "RedisUnreachable", "no answer in time"
     return "RedisUnreachable", f"not reachable ({one_line(error) or type(error).__name__})"

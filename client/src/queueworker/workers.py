@@ -89,7 +89,7 @@ def decode_worker(name: str, heartbeat: float, about: str | None, *, now_ms: int
 
 
 def decode_statistics(stored: Mapping[str, str]) -> list[JobStatistics]:
-    """Return the statistics per job name, most attempts first; fields of another form are left out."""
+    """Return the statistics per job name, most attempts first; what is not whole is left out."""
     fields: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for key, text in stored.items():
         name, colon, what = key.rpartition(":")
@@ -97,7 +97,9 @@ def decode_statistics(stored: Mapping[str, str]) -> list[JobStatistics]:
         if colon and number is not None:
             fields[name][what] = number
     found = [
-        JobStatistics(name, of["jobs"], of.get("ms", 0), _histogram(of)) for name, of in fields.items() if "jobs" in of
+        JobStatistics(name, of["jobs"], of["ms"], _histogram(of))
+        for name, of in fields.items()
+        if {"jobs", "ms"} <= of.keys()
     ]
     return sorted(found, key=lambda one: (-one.jobs, one.name))
 
