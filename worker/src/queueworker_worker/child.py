@@ -72,24 +72,31 @@ class Runner:
         self.channel = Channel(writer)
         self.dependencies = Dependencies([])
         self._processors: dict[tuple[str, str], Processor] = {}
+        self._processor: Processor | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="processor")
 
-    async def run(self, message: dict[str, Any]) -> None:
-        """Run an attempt and say how it ended."""
-        job = Job(**message["job"], channel=cast(JobChannel, self.channel))
-        ended: dict[str, Any] = {"end": None}
+    async def prepare(self, module: str, name: str) -> None:
+        """Import a processor, open its dependencies, and say that it may begin, or why it cannot."""
+        answer: dict[str, Any] = {"prepared": True}
         try:
-            module, name = message["run"]
-            ended["end"] = await self._result(self._processor(module, name), job)
-            frame = frames.encode({**ended, "discarded": job.discarded})
-        except BaseException as error:  # noqa: BLE001 - whatever ends an attempt is told, and ends nothing else
-            ended |= {"end": None, "error": carried.encode(error)}
-            frame = frames.encode({**ended, "discarded": job.discarded})
-        self._writer.write(frame)
-        await self._writer.drain()
+            self._processor = self._find(module, name)
+            await self._open(self._processor)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt ends by it
+            answer["error"] = carried.encode(error)
+        self._writer.write(frames.encode(answer))
 
-    async def _result(self, processor: Processor, job: Job) -> Any:
-        await self._open(processor)
+    async def run(self, values: dict[str, Any]) -> None:
+        """Run an attempt and say how it ended."""
+        job = Job(**values, channel=cast(JobChannel, self.channel))
+        try:
+            result = await self._result(job)
+            frame = frames.encode({"end": result, "discarded": job.discarded})
+        except BaseException as error:  # noqa: BLE001 - whatever ends an attempt is told, and ends nothing else
+            frame = frames.encode({"end": None, "error": carried.encode(error), "discarded": job.discarded})
+        self._writer.write(frame)
+
+    async def _result(self, job: Job) -> Any:
+        processor = cast(Processor, self._processor)
         arguments = arguments_of(processor, self.dependencies)(job)
         if inspect.iscoroutinefunction(processor.function):
             result, error = await _outcome(processor, arguments)
@@ -106,7 +113,7 @@ class Runner:
         except Exception as error:
             raise RuntimeError(f"a dependency cannot be opened: {type(error).__name__}: {error}") from error
 
-    def _processor(self, module: str, name: str) -> Processor:
+    def _find(self, module: str, name: str) -> Processor:
         if (module, name) not in self._processors:
             function = reduce(getattr, name.split("."), cast(Any, import_module(module)))
             registry = Registry.of([function])
@@ -144,8 +151,10 @@ async def serve(line: socket.socket) -> None:
         while (message := await frames.read(reader)) is not None:
             if "reply" in message:
                 runner.channel.answered(message)
+            elif "prepare" in message:
+                await runner.prepare(*message["prepare"])
             else:
-                running = asyncio.create_task(runner.run(message))
+                running = asyncio.create_task(runner.run(message["job"]))
         if running is not None and not running.done():
             _end()
     writer.close()

@@ -21,7 +21,7 @@ from queueworker_worker.registry import Processor
 
 _log = logging.getLogger(__name__)
 START_SECONDS = 60.0
-"""How long a child may take from its start to its first word; what it imports for a processor comes later."""
+"""How long a child may take to start, and to import a processor and open its dependencies."""
 
 CLOSE_SECONDS = 3.0
 """How long the dependencies of a child may take to close."""
@@ -48,18 +48,18 @@ class ProcessPool:
 
     @asynccontextmanager
     async def child(self, processor: Processor) -> AsyncIterator[Child]:
-        """Lend a child for one attempt; raises ChildDiedError where none can be started.
+        """Lend a child that is ready for one attempt; raises ChildDiedError, or what a dependency raised.
 
         A child whose attempt did not come to its end, because it was cancelled or late, is killed.
         """
-        child = self._waiting() or await self._start(processor)
+        child = await self._waiting(processor) or await self._start(processor)
         try:
+            child.raise_trouble()
             yield child
         finally:
             worn = processor.max_jobs_per_child is not None and child.jobs >= processor.max_jobs_per_child
             if child.busy or child.dead:
-                child.kill()
-                self._children.discard(child)
+                self._drop(child)
             elif worn:
                 self._children.discard(child)
                 child.dismiss()
@@ -84,16 +84,24 @@ class ProcessPool:
         self._children.clear()
         self._idle.clear()
 
-    def _waiting(self) -> Child | None:
+    async def _waiting(self, processor: Processor) -> Child | None:
         while self._idle:
             child = self._idle.pop()
-            if not child.dead:
+            try:
+                await child.prepare(processor)
                 return child
-            # It died while it had nothing to do: nobody's attempt is lost.
-            _log.warning("idle %s: %s", child.name, child.how_it_ended())
-            child.kill()
-            self._children.discard(child)
+            except (ChildDiedError, TimeoutError) as error:
+                # No attempt has begun there: none is lost.
+                _log.warning("an idle child is replaced: %s", str(error) or "it does not answer")
+                self._drop(child)
+            except BaseException:
+                self._drop(child)
+                raise
         return None
+
+    def _drop(self, child: Child) -> None:
+        child.kill()
+        self._children.discard(child)
 
     async def _start(self, processor: Processor) -> Child:
         child = None
@@ -101,10 +109,10 @@ class ProcessPool:
             child = Child()
             self._children.add(child)
             await child.greet()
+            await child.prepare(processor)
         except BaseException as error:
             if child is not None:
-                child.kill()
-                self._children.discard(child)
+                self._drop(child)
             if isinstance(error, TimeoutError | OSError):
                 why = str(error) or f"not within {START_SECONDS:g} s"
                 raise ChildDiedError(f"a child process for {processor.path} did not start: {why}") from None
@@ -132,6 +140,7 @@ class Child:
         self.exited: asyncio.Future[int] = loop.create_future()
         self.busy = False
         self.jobs = 0
+        self._trouble: dict[str, Any] | None = None
         threading.Thread(target=self._reap, args=(loop,), name=f"reaper of {self.name}", daemon=True).start()
 
     @property
@@ -163,12 +172,24 @@ class Child:
         async with asyncio.timeout(START_SECONDS):
             await self._receive("the start")
 
+    async def prepare(self, processor: Processor) -> None:
+        """Let it import a processor and open its dependencies, if it has not yet, and show that it lives."""
+        self._send({"prepare": _address_of(processor)})
+        async with asyncio.timeout(START_SECONDS):
+            answer = await self._receive(processor.path)
+        self._trouble = answer.get("error")
+
+    def raise_trouble(self) -> None:
+        """Raise what went wrong while it prepared itself."""
+        if self._trouble is not None:
+            raise carried.decode(self._trouble)
+
     async def run(self, processor: Processor, job: Job) -> Any:
         """Run an attempt there and return its result; raises what it raised, or ChildDiedError."""
         self.busy = True
         self.jobs += 1
         calls: set[asyncio.Task[None]] = set()
-        self._send({"run": _address_of(processor), "job": _sent(job)})
+        self._send({"job": _sent(job)})
         try:
             while "end" not in (message := await self._receive(f"{processor.path}")):
                 call = asyncio.create_task(self._answer(job, message))
