@@ -6,7 +6,6 @@ The names below are loaded on first use, so that the command line starts without
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -110,6 +109,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("queueworker")
     home = _HOMES.get(name)
     if home is None:
