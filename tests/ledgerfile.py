@@ -26,7 +26,7 @@ from queueworker_worker.processor import processor
 
 DIRECTORY = "LEDGER_DIRECTORY"
 QUEUES = ("orders", "mails", "reports")
-_BYTES_OF_A_RUN = 2 * len("start orders-01234 0 12345678901234\n")
+_BYTES_OF_A_RUN = len("start orders-01234 0 12345678901234\nend orders-01234 0 12345678901234\n")
 
 
 class Work(BaseModel):

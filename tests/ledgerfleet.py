@@ -48,7 +48,7 @@ def durable_valkey(directory: Path, *, appendfsync: str = "always") -> Iterator[
 async def looking(settings: ConnectionSettings) -> AsyncIterator[redis.asyncio.Redis]:
     """Open a plain client that does not go on trying where the server is away."""
     async with redis.asyncio.Redis(
-        host=settings.host, port=settings.port, decode_responses=True, retry=Retry(NoBackoff(), 0)
+        host=settings.host or "", port=settings.port, decode_responses=True, retry=Retry(NoBackoff(), 0)
     ) as client:
         yield client
 
@@ -174,7 +174,8 @@ async def states(client: redis.asyncio.Redis) -> dict[str, dict[str, int]]:
     for queue in QUEUES:
         of = QueueKeys("bull", queue).of
         async with client.pipeline(transaction=False) as pipe:
-            pipe.llen(of("wait")).llen(of("active"))
+            pipe.llen(of("wait"))
+            pipe.llen(of("active"))
             for zset in ("prioritized", "delayed", "completed", "failed"):
                 pipe.zcard(of(zset))
             names = ("wait", "active", "prioritized", "delayed", "completed", "failed")
