@@ -117,12 +117,9 @@ async def test_pages_are_those_of_bullmq(full_queue: Queue, client: Redis, newes
     theirs = BullQueue("q", {"connection": client})
     for state, count in (await full_queue.counts()).items():
         part = "wait" if state == "waiting" else state
+        ids = [job.id for job in await theirs.getJobs([part], 0, -1, not newest_first)]
+        assert len(ids) == count
         for start, end in ((0, 99), (0, 1), (1, 3), (2, 2), (50, 60)):
-            # BullMQ turns the pages of a list round, but not what is in them.
-            expected = await theirs.getJobs([part], 0, count - 1, not newest_first) if count else []
-            ids = [job.id for job in expected]
-            if state in {"waiting", "active", "paused"} and not newest_first:
-                ids.reverse()
             jobs = await full_queue.jobs(state, start=start, end=end, newest_first=newest_first)
             assert [job.id for job in jobs] == ids[start : end + 1], (state, start, end)
             assert {job.state for job in jobs} <= {state}
