@@ -286,17 +286,17 @@ async def test_links_say_the_same_of_the_same_trouble(kind: Any, own_valkey: Cal
         )
         right = {"host": server.host, "port": server.port, "username": "small"}
         link = kind(ConnectionSettings(**right, password=SecretStr("pw")), client_name="x")
-        assert await link.execute("PING") in (b"PONG", True)
+        assert await link.execute("PING") in ("PONG", True)
         with pytest.raises(RefusedError):
             await link.execute("GET", "x")
         with pytest.raises(NoScriptError):
             await link.execute("EVALSHA", "0" * 40, 0)
         with pytest.raises(ReplyError):
             await link.execute("SET", "only a key")
-        assert await link.execute("SET", "id-\udcff", b"\x00\xff") in (b"OK", True)
+        assert await link.execute("SET", "id-\udcff", b"\x00\xff") in ("OK", True)
         assert await admin.exists(b"id-\xff")
         await link.execute("HSET", "hash", "a", 1, "b", 2)
-        assert await link.execute("HGETALL", "hash") == [b"a", b"1", b"b", b"2"]
+        assert await link.execute("HGETALL", "hash") == ["a", "1", "b", "2"]
         await link.aclose()
         wrong = kind(ConnectionSettings(**right, password=SecretStr("no")))
         with pytest.raises(RefusedError):

@@ -132,8 +132,8 @@ async def test_thin_link_speaks_tls_and_verifies(redis_settings: ConnectionSetti
             finally:
                 await link.aclose()
 
-        assert await ping(TlsSettings(ca_file=ca, server_name="redis.example")) == b"PONG"
-        assert await ping(TlsSettings(insecure_skip_verify=True)) == b"PONG"
+        assert await ping(TlsSettings(ca_file=ca, server_name="redis.example")) == "PONG"
+        assert await ping(TlsSettings(insecure_skip_verify=True)) == "PONG"
         for wrong in (TlsSettings(ca_file=ca), TlsSettings(server_name="redis.example"), None):
             with pytest.raises(LinkLostError):
                 await ping(wrong)

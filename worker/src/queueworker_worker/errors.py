@@ -43,6 +43,10 @@ class JobTimeoutError(Exception):
     """An attempt took longer than its processor's `timeout_seconds`; it counts as any other failure."""
 
 
+class JobCancelledError(Exception):
+    """An attempt was cancelled by `cancel_job`; it counts as any other failure. The text is the reason given."""
+
+
 class ProcessorError(QueueWorkerError):
     """A processor is declared in a way that cannot work, or a module of processors cannot be imported."""
 

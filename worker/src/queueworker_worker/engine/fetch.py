@@ -6,94 +6,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
-from queueworker_worker.engine.jobs import Nothing, Taken, text_of
-from queueworker_worker.engine.link import Backoff, Link, LinkError, LinkLostError, RefusedError
+from queueworker_worker.engine.attempt import absorb_cancels
+from queueworker_worker.engine.jobs import Nothing, Taken
+from queueworker_worker.engine.limit import JobLimit
+from queueworker_worker.engine.link import Backoff, LinkError, LinkLostError, RefusedError
+from queueworker_worker.engine.marker import Marker
 from queueworker_worker.engine.options import EngineOptions
 from queueworker_worker.engine.scripts import QueueScripts, wall_ms
 from queueworker_worker.engine.trouble import Contact
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
-_LAST_POP_SECONDS = 0.25
-
-
-class Marker:
-    """Waits for the queue's marker with BZPOPMIN on a connection of its own.
-
-    The wait is ended by a timer of ours where a delayed job is due, not by the server's timeout, which is late by up to
-    its own tick. The server then still waits for us; what it pops while no slot listens is put back for other workers.
-    """
-
-    def __init__(self, link: Link, blocking: Link, key: str, *, longest_block: float) -> None:
-        self._link, self._blocking = link, blocking
-        self._key = key
-        self._longest_block = longest_block
-        self._popping: asyncio.Task[float | None] | None = None
-        self._returning: set[asyncio.Task[None]] = set()
-        self._listening = False
-
-    async def wait(self, seconds: float, stopped: asyncio.Event) -> float | None:
-        """Wait for the marker, the time or the stop; return the marker's score (0 or a due time in ms), else None."""
-        self._listening = True
-        if self._popping is None:
-            self._popping = asyncio.create_task(self._pop())
-        stop = asyncio.create_task(stopped.wait())
-        try:
-            await asyncio.wait({self._popping, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-        if self._popping is None or not self._popping.done():
-            return None
-        popping, self._popping = self._popping, None
-        return popping.result()
-
-    def leave(self) -> None:
-        """No slot listens any more: what is popped from now on belongs to others."""
-        self._listening = False
-        if self._popping is not None and self._popping.done():
-            # A job was taken meanwhile, and taking one sets the marker again.
-            self._popping.exception()
-            self._popping = None
-
-    async def aclose(self) -> None:
-        """Stop listening for good, and leave the marker set: what would have woken us shall wake another worker."""
-        popping, self._popping = self._popping, None
-        if popping is not None:
-            # Our wait ends by a marker of our own: one that came after our close, and before the server has noticed
-            # it, would be popped for nobody. Where another worker is served first, that one is awake.
-            self._listening = True
-            await self._set()
-            await asyncio.wait({popping}, timeout=_LAST_POP_SECONDS)
-        self._listening = False
-        await self._blocking.aclose()
-        if popping is not None:
-            popping.cancel()
-            await asyncio.gather(popping, *self._returning, return_exceptions=True)
-            await self._set()
-
-    async def _set(self) -> None:
-        try:
-            await self._link.execute("ZADD", self._key, 0, "0")
-        except LinkError:
-            _log.debug("the marker was not set again: others look for jobs by their own timers")
-
-    async def _pop(self) -> float | None:
-        block = self._longest_block
-        reply = await self._blocking.execute("BZPOPMIN", self._key, f"{block:.3f}", wait=block)
-        score = float(text_of(reply[2])) if reply else None
-        if score is not None and not self._listening:
-            self._popping = None
-            task = asyncio.create_task(self._put_back(text_of(reply[1]), score))
-            self._returning.add(task)
-            task.add_done_callback(self._returning.discard)
-        return score
-
-    async def _put_back(self, member: str, score: float) -> None:
-        try:
-            await self._link.execute("ZADD", self._key, int(score), member)
-        except LinkError as error:
-            _log.debug("the marker was not put back: %s", error)
 
 
 class Fetcher:
@@ -107,15 +32,21 @@ class Fetcher:
         contact: Contact,
         *,
         known: Collection[str],
+        limit: JobLimit,
+        drained: Callable[[], None] = lambda: None,
         now_ms: Callable[[], int] = wall_ms,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scripts, self._marker, self._options, self._contact = scripts, marker, options, contact
-        self._known = known
+        self._known, self._limit, self._drained = known, limit, drained
         self._now_ms, self._clock = now_ms, clock
         self._turn = asyncio.Lock()
         self._stopped = asyncio.Event()
+        self._resumed = asyncio.Event()
+        self._resumed.set()
         self._polls = False
+        self.empty = False
+        """The last look found nothing to take."""
         self.last_look: float | None = None
         """None while no slot is looking."""
 
@@ -123,34 +54,92 @@ class Fetcher:
         """Let every slot that waits go home."""
         self._stopped.set()
 
-    async def next(self, token: str) -> Taken | None:
-        """Return the next job, locked with the token, or None once stopped; raises AccessRefusedError."""
+    @property
+    def paused(self) -> bool:
+        """No slot looks for jobs until `resume`."""
+        return not self._resumed.is_set()
+
+    def pause(self) -> None:
+        """Look for no more jobs until `resume`."""
+        self._resumed.clear()
+        self._marker.leave()
+
+    def resume(self) -> None:
+        """Look for jobs again."""
+        self._resumed.set()
+
+    async def next(self, token: str, unwanted: Callable[[], bool] = lambda: False) -> Taken | None:
+        """Return the next job, locked with the token; None once stopped, or when the slot is unwanted.
+
+        Raises AccessRefusedError.
+        """
         async with self._turn:
             try:
-                return await self._look(token)
+                return await self._look(token, unwanted)
             finally:
                 self.last_look = None
                 self._marker.leave()
 
-    async def _look(self, token: str) -> Taken | None:
+    async def _look(self, token: str, unwanted: Callable[[], bool]) -> Taken | None:
         backoff, lost = Backoff(), False
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not unwanted():
             self.last_look = self._clock()
             try:
                 if lost and (adopted := await self._scripts.adopt(token, known=self._known)) is not None:
                     return adopted
                 lost = False
-                found = await self._scripts.take(token)
-                self._contact.ok()
-                if isinstance(found, Taken):
+                if self.paused:
+                    await self._until_resumed()
+                elif not self._limit.reserve():
+                    await self._until_limit_changes()
+                elif isinstance(found := await self._take(token), Taken):
                     return found
-                await self._sleep(found)
-                backoff.reset()
+                else:
+                    await self._sleep(found)
+                    backoff.reset()
             except LinkError as error:
                 lost = lost or isinstance(error, LinkLostError)
                 self._contact.failed(error)
                 await self._pause(backoff.pause())
+            except asyncio.CancelledError:
+                if self._stopped.is_set() or not absorb_cancels():
+                    raise
+                # A cancel that a processor aimed at its own task, and that came too late for it.
+                lost = True
         return None
+
+    async def _take(self, token: str) -> Taken | Nothing:
+        found: Taken | Nothing | None = None
+        try:
+            found = await self._scripts.take(token)
+        finally:
+            self._limit.settle(taken=isinstance(found, Taken))
+        self._contact.ok()
+        empty = isinstance(found, Nothing)
+        if empty and not self.empty:
+            self._drained()
+        self.empty = empty
+        return found
+
+    async def _until_resumed(self) -> None:
+        self._marker.leave()
+        # What woke us shall wake another worker.
+        await self._marker.set()
+        while self.paused and not self._stopped.is_set():
+            self.last_look = self._clock()
+            waits = {asyncio.create_task(event.wait()) for event in (self._resumed, self._stopped)}
+            try:
+                await asyncio.wait(waits, timeout=_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in waits:
+                    one.cancel()
+
+    async def _until_limit_changes(self) -> None:
+        if self._limit.exhausted:
+            return self.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS):
+                await self._limit.changed()
 
     async def _sleep(self, found: Nothing) -> None:
         """Sleep until there may be a job: the rate limit's end, the next due time, the marker."""
@@ -159,7 +148,7 @@ class Fetcher:
             await self._pause(min(longest, found.limited_ms / 1000))
             return
         due_ms, until = found.next_due_ms, self._clock() + longest
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not self.paused:
             due_in = (due_ms - self._now_ms()) / 1000 if due_ms else longest
             left = min(until - self._clock(), due_in)
             if left <= 0:

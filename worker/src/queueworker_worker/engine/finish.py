@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from queueworker_worker.engine import outcome
+from queueworker_worker.engine.attempt import absorb_cancels
 from queueworker_worker.engine.jobs import ActiveJob, Taken
 from queueworker_worker.engine.link import Backoff, LinkError, LinkLostError, ReplyError
 from queueworker_worker.engine.locks import LockKeeper
@@ -22,6 +25,37 @@ _RECORD_TRIES = 10
 """How often an outcome that the server answers with an error is offered again; a lost connection has no such bound."""
 
 
+class Recorded(NamedTuple):
+    """What came of recording a job's end."""
+
+    following: Taken | None
+    """The next job, where one came along."""
+    done: bool
+    """It is recorded; else somebody else will run the job again."""
+
+
+@dataclass(slots=True)
+class _End:
+    """An end that is being recorded."""
+
+    active: ActiveJob
+    verdict: Verdict
+    token: str
+    fetch: bool
+    unsure: bool = False
+    """A call may have been executed though its reply was lost."""
+    tries: int = 0
+    """Errors that the server answered."""
+
+    @property
+    def needs_children_ended(self) -> bool:
+        return isinstance(self.verdict, outcome.Completed | outcome.WaitsForChildren)
+
+    def note(self, error: LinkError) -> None:
+        self.unsure = self.unsure or isinstance(error, LinkLostError)
+        self.tries += isinstance(error, ReplyError)
+
+
 class Finisher:
     """Records the ends of jobs and counts them."""
 
@@ -29,7 +63,9 @@ class Finisher:
         self._scripts, self._locks, self._contact, self._options = scripts, locks, contact, options
         self._queue = options.queue
         self.taking = True
-        """Recording an end brings the next job along."""
+        """Recording an end may bring the next job along."""
+        self.ending = False
+        """Slots are being cancelled: a cancel means them."""
         self.jobs_done = 0
         """Attempts whose end was recorded."""
         self.jobs_given_back = 0
@@ -40,41 +76,49 @@ class Finisher:
         """Jobs that could not be put back."""
         return len(self._left)
 
-    async def record(self, active: ActiveJob, verdict: Verdict, token: str) -> Taken | None:
-        """Record the end of a job for as long as it takes, and return the next job if one came along."""
-        job, backoff, unsure, tries = active.job, Backoff(), False, 0
-        attempts = {"attempts": job.attempts, "attemptsMade": job.attempts_made}
+    async def record(self, active: ActiveJob, verdict: Verdict, token: str, *, fetch: bool) -> Recorded:
+        """Record the end of a job for as long as it takes, and with `fetch` bring the next job along."""
+        end, backoff = _End(active, verdict, token, fetch=fetch), Backoff()
         while True:
             try:
-                if unsure and (adopted := await self._scripts.adopt(token, known=self._locks)) is not None:
-                    # Only the call whose reply was lost can have taken it, so that call recorded this job's end.
-                    self.jobs_done += 1
-                    return adopted
-                found = await self._scripts.record(
-                    job.id, verdict, token=token, attempts=attempts, opts=job.opts, fetch=self.taking
-                )
-                self.jobs_done += 1
-                self._contact.ok()
-                if isinstance(found, Taken):
-                    return found
-                if not self.taking:
-                    # At a global concurrency our place is free now, and nothing else would tell the others.
-                    await self._mark()
-                return None
+                return await self._try(end)
             except ScriptRefusal as refusal:
-                if refusal.code in HAS_CHILDREN and isinstance(verdict, outcome.Completed):
-                    verdict = outcome.failed(active, UnrecoverableError(str(refusal)), options=self._options)
-                    continue
-                self._say_refused(job, refusal, unsure=unsure)
-                return None
+                if refusal.code not in HAS_CHILDREN or not end.needs_children_ended:
+                    return self._refused(active.job, refusal, unsure=end.unsure)
+                end.verdict = outcome.failed(active, UnrecoverableError(str(refusal)), options=self._options)
             except LinkError as error:
-                unsure = unsure or isinstance(error, LinkLostError)
-                tries += isinstance(error, ReplyError)
-                if tries >= _RECORD_TRIES:
-                    _log.error("queue %s: job %s: its end cannot be recorded: %s", self._queue, job.id, error)
-                    return None
+                end.note(error)
+                if end.tries >= _RECORD_TRIES:
+                    _log.error("queue %s: job %s: its end cannot be recorded: %s", self._queue, active.job.id, error)
+                    return Recorded(None, done=False)
                 self._contact.failed(error)
                 await asyncio.sleep(backoff.pause())
+            except asyncio.CancelledError:
+                if self.ending or not absorb_cancels():
+                    raise
+                # A cancel that a processor aimed at its own task, and that came too late for it.
+                end.unsure = True
+
+    async def _try(self, end: _End) -> Recorded:
+        if end.unsure and (adopted := await self._scripts.adopt(end.token, known=self._locks)) is not None:
+            # Only the call whose reply was lost can have taken it, so that call recorded this job's end.
+            return self._recorded(adopted)
+        job = end.active.job
+        found = await self._scripts.record(
+            job.id,
+            end.verdict,
+            token=end.token,
+            attempts=(job.attempts, job.attempts_made),
+            opts=job.opts,
+            fetch=end.fetch and self.taking,
+        )
+        self._contact.ok()
+        if isinstance(found, Taken):
+            return self._recorded(found)
+        if not self.taking:
+            # At a global concurrency our place is free now, and nothing else would tell the others.
+            await self._mark()
+        return self._recorded(None)
 
     async def _mark(self) -> None:
         """Wake another worker."""
@@ -83,13 +127,17 @@ class Finisher:
         except LinkError as error:
             _log.debug("queue %s: marker not set: %s", self._queue, error)
 
-    def _say_refused(self, job: Job, refusal: ScriptRefusal, *, unsure: bool) -> None:
+    def _recorded(self, following: Taken | None) -> Recorded:
+        self.jobs_done += 1
+        return Recorded(following, done=True)
+
+    def _refused(self, job: Job, refusal: ScriptRefusal, *, unsure: bool) -> Recorded:
         if unsure:
             # Our earlier call was executed and its reply lost, or the lock ended while Redis was away.
             _log.info("queue %s: job %s: recorded before the connection broke, or lost with it", self._queue, job.id)
-            self.jobs_done += 1
-        else:
-            _log.error("queue %s: job %s ended, but %s: its end is not recorded", self._queue, job.id, refusal)
+            return self._recorded(None)
+        _log.error("queue %s: job %s ended, but %s: its end is not recorded", self._queue, job.id, refusal)
+        return Recorded(None, done=False)
 
     async def give_back(self, job_id: str, token: str) -> None:
         """Put a job back on the queue, in four tries; `jobs_left` counts those that could not be put back."""

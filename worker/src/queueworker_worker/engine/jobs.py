@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from asyncio import AbstractEventLoop
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from queueworker_worker.job import Job, JobChannel
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """A job that a script has just made ours, with its hash."""
 
     job_id: str
     fields: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(NamedTuple):
     """No job to take: none there, or the queue is paused, at its global concurrency, or rate limited."""
 
     limited_ms: int = 0
@@ -28,12 +26,12 @@ class Nothing:
     """When (Unix ms) the next delayed job is due; 0 where there is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActiveJob:
+class ActiveJob(NamedTuple):
     """A taken job, read."""
 
     job: Job
-    stacktrace: tuple[str, ...]
+    stacktrace: str | None
+    """The traces of its earlier attempts, as they are stored."""
     deferred_failure: str | None
     """The job was condemned before it was taken (stalled too often, a failed child): it must fail unrun."""
     unreadable: str | None
@@ -46,52 +44,56 @@ def fetched_of(reply: Any) -> Taken | Nothing:
         return Nothing()
     fields, job_id, *rest = reply
     if isinstance(fields, list) and fields:
-        words = [text_of(word) for word in fields]
-        return Taken(text_of(job_id), dict(zip(words[::2], words[1::2], strict=True)))
+        return Taken(str(job_id), fields_of(fields))
     limited, due = [*rest, 0, 0][:2]
     return Nothing(limited_ms=max(0, int(limited)), next_due_ms=max(0, int(float(due))))
 
 
-def text_of(word: Any) -> str:
-    """Return a word of a reply as text, whichever way the connection decodes."""
-    return word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word)
+def fields_of(words: Iterable[str]) -> dict[str, str]:
+    """Return the fields of a hash that came as a flat list."""
+    pairs = iter(words)
+    return dict(zip(pairs, pairs, strict=True))
 
 
-def read(taken: Taken, *, queue: str, prefix: str, channel: JobChannel) -> ActiveJob:
+def read(
+    taken: Taken, *, queue: str, prefix: str, channel: JobChannel, loop: AbstractEventLoop | None = None
+) -> ActiveJob:
     """Read a job; never fails, what cannot be read is said in `unreadable`."""
-    fields = taken.fields
-    data, trouble = _json(fields.get("data"), "data")
-    opts, wrong_opts = _json(fields.get("opts"), "opts")
+    stored = taken.fields.get
+    data, trouble = _json(stored("data"), "data")
+    opts, wrong_opts = _json(stored("opts"), "opts")
     if not isinstance(opts, dict):
         opts, wrong_opts = {}, wrong_opts or "opts is not a JSON object"
-    if "name" not in fields:
+    name = stored("name")
+    if name is None:
         trouble = "the job has no name: its hash was removed or is not BullMQ's"
-    stacktrace, _ = _json(fields.get("stacktrace", "[]"), "stacktrace")
     job = Job(
         id=taken.job_id,
         queue=queue,
         prefix=prefix,
-        name=fields.get("name", ""),
+        name=name or "",
         data=data,
         opts=opts,
-        timestamp=_number(fields.get("timestamp")),
-        delay=_number(fields.get("delay")),
-        priority=_number(fields.get("priority")),
+        timestamp=_number(stored("timestamp")),
+        delay=_number(stored("delay")),
+        priority=_number(stored("priority")),
         attempts=max(1, _number(opts.get("attempts"))),
-        attempts_made=_number(fields.get("atm", fields.get("attemptsMade"))),
-        attempts_started=_number(fields.get("ats")),
-        stalled_count=_number(fields.get("stc")),
-        processed_on=_number(fields.get("processedOn")) or None,
-        scheduler_id=fields.get("rjk"),
-        parent_key=fields.get("parentKey"),
+        attempts_made=_number(stored("atm") or stored("attemptsMade")),
+        attempts_started=_number(stored("ats")),
+        stalled_count=_number(stored("stc")),
+        processed_on=_number(stored("processedOn")) or None,
+        scheduler_id=stored("rjk"),
+        parent_key=stored("parentKey"),
         channel=channel,
+        loop=loop,
     )
-    return ActiveJob(
-        job=job,
-        stacktrace=tuple(line for line in stacktrace if isinstance(line, str)) if isinstance(stacktrace, list) else (),
-        deferred_failure=fields.get("defa"),
-        unreadable=trouble or wrong_opts,
-    )
+    return ActiveJob(job, stored("stacktrace"), stored("defa"), trouble or wrong_opts)
+
+
+def traces_of(stored: str | None) -> list[str]:
+    """Return the stack traces that are stored with a job; none where they cannot be read."""
+    traces, _ = _json(stored, "stacktrace")
+    return [trace for trace in traces if isinstance(trace, str)] if isinstance(traces, list) else []
 
 
 def _json(text: str | None, field: str) -> tuple[Any, str | None]:
@@ -104,6 +106,12 @@ def _json(text: str | None, field: str) -> tuple[Any, str | None]:
 
 
 def _number(value: Any) -> int:
+    if value is None:
+        return 0
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
     try:
         return int(float(value))
     except (TypeError, ValueError, OverflowError):

@@ -32,7 +32,9 @@ class Link(Protocol):
     """A connection to Redis that reconnects by itself, once per call and never silently repeating a command."""
 
     async def execute(self, *words: Word, wait: float = 0.0) -> Any:
-        """Send one command and return the reply: bytes, int, None or lists of them; raises LinkError.
+        """Send one command and return the reply: str, int, None or lists of them; raises LinkError.
+
+        Bytes that are not UTF-8 come as surrogates and go out again as they were.
 
         `wait` are the seconds that the command itself may block on the server.
         """

@@ -23,7 +23,7 @@ class _Hold:
 
 
 class LockKeeper(Collection[str]):
-    """The jobs that we hold, as a collection of their ids; `run` renews their locks at half of their life."""
+    """The jobs that we hold, as a collection of their ids; `run` renews their locks."""
 
     def __init__(
         self, scripts: QueueScripts, options: EngineOptions, *, clock: Callable[[], float] = time.monotonic
@@ -56,7 +56,7 @@ class LockKeeper(Collection[str]):
 
     async def run(self) -> None:
         """Renew for ever; after a failure sooner, because half of the life is already gone."""
-        interval, backoff = self._options.lock_duration_ms / 2000, Backoff(cap=0.5)
+        interval, backoff = self._options.lock_renew_seconds, Backoff(cap=0.5)
         planned = self._clock() + interval
         while True:
             await asyncio.sleep(max(0.0, planned - self._clock()))

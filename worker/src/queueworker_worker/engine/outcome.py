@@ -1,4 +1,4 @@
-"""How a job ended and what becomes of it: completed, failed, tried again later (pure)."""
+"""How a job ended and what becomes of it: completed, failed, tried again, postponed (pure)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from queueworker_worker.engine.jobs import ActiveJob
-from queueworker_worker.engine.options import EngineOptions, Keep
-from queueworker_worker.errors import UnrecoverableError
+from queueworker_worker.engine.jobs import ActiveJob, traces_of
+from queueworker_worker.engine.options import BackoffStrategy, EngineOptions, Keep
+from queueworker_worker.errors import DelayedError, RateLimitError, UnrecoverableError, WaitingChildrenError
 from queueworker_worker.job import storable
 
 FALLBACK_BACKOFF_MS = 1_000
@@ -48,12 +48,50 @@ class Retried:
     """What is wrong with the job's backoff, where it had to be replaced."""
 
 
-Verdict = Completed | Failed | Retried
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """The processor wants the job run again at `until_ms` (Unix ms); no attempt is used."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitsForChildren:
+    """The processor wants the job run again when its children have ended; no attempt is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """The processor puts the job back and holds the queue for `limit_ms`; no attempt is used."""
+
+    limit_ms: int
+
+
+Verdict = Completed | Failed | Retried | Delayed | WaitsForChildren | RateLimited
+
+
+_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def completed(value: Any) -> Completed:
-    """Return the verdict of a result; raises ValueError or TypeError where it is not JSON."""
-    return Completed(json.dumps(value, separators=(",", ":"), allow_nan=False))
+    """Return the verdict of a result; raises ValueError, TypeError or RecursionError where it is not JSON."""
+    return _NO_RESULT if value is None else Completed(_dumps(value))
+
+
+_NO_RESULT = Completed("null")
+
+
+def postponed(error: BaseException, *, now_ms: int) -> Delayed | WaitsForChildren | RateLimited | None:
+    """Return the verdict of an error by which a processor asks to be run again later; None for all others."""
+    match error:
+        case DelayedError():
+            return Delayed(error.until_ms if error.until_ms is not None else now_ms + (error.delay_ms or 0))
+        case WaitingChildrenError():
+            return WaitsForChildren()
+        case RateLimitError():
+            return RateLimited(error.limit_ms)
+        case _:
+            return None
 
 
 def failed(
@@ -66,10 +104,18 @@ def failed(
     """Return the verdict of an error; `uniform` gives the jitter, from 0 to 1."""
     reason = reason_of(error)
     stacktrace = _stacktrace(active, error, limit=options.stack_trace_limit)
-    attempt = active.job.attempts_made + 1
-    if isinstance(error, UnrecoverableError) or attempt >= active.job.attempts:
+    job = active.job
+    attempt = job.attempts_made + 1
+    if isinstance(error, UnrecoverableError) or job.discarded or attempt >= job.attempts:
         return Failed(reason=reason, stacktrace=stacktrace)
-    delay, warning = backoff_ms(active.job.opts.get("backoff"), attempt=attempt, uniform=uniform)
+    backoff, warning = job.opts.get("backoff"), None
+    strategy = options.backoff_strategies.get(str(backoff.get("type"))) if isinstance(backoff, dict) else None
+    if strategy is None:
+        delay, warning = backoff_ms(backoff, attempt=attempt, uniform=uniform)
+    else:
+        delay, warning = _by_strategy(strategy, active, error, uniform=uniform)
+    if delay < 0:
+        return Failed(reason=reason, stacktrace=stacktrace)
     return Retried(reason=reason, stacktrace=stacktrace, delay_ms=delay, warning=warning)
 
 
@@ -111,6 +157,17 @@ def backoff_ms(backoff: Any, *, attempt: int, uniform: Callable[[], float] = ran
     return round(delay), warning
 
 
+def _by_strategy(
+    strategy: BackoffStrategy, active: ActiveJob, error: BaseException, *, uniform: Callable[[], float]
+) -> tuple[int, str | None]:
+    attempt = active.job.attempts_made + 1
+    try:
+        return min(int(strategy(attempt, error, active.job)), LONGEST_BACKOFF_MS), None
+    except Exception as wrong:  # noqa: BLE001 - a strategy is foreign code
+        delay, _ = backoff_ms({"type": "exponential"}, attempt=attempt, uniform=uniform)
+        return delay, f"its backoff strategy raised {type(wrong).__name__}: {wrong}; exponential is used"
+
+
 def keep_of(option: Any, default: Keep) -> dict[str, int]:
     """Return how many finished jobs to keep: `removeOnComplete` or `removeOnFail` as the scripts want it."""
     if option is True:
@@ -134,7 +191,7 @@ def _stacktrace(active: ActiveJob, error: BaseException, *, limit: int) -> str:
     wanted = active.job.opts.get("stackTraceLimit")
     limit = min(limit, wanted) if isinstance(wanted, int) and wanted >= 0 else limit
     trace = _cut("".join(traceback.format_exception(type(error), error, _processors_own(error))), _LONGEST_TRACE)
-    return json.dumps([*active.stacktrace, trace][-limit:] if limit else [])
+    return json.dumps([*traces_of(active.stacktrace), trace][-limit:] if limit else [])
 
 
 def _processors_own(error: BaseException) -> TracebackType | None:

@@ -34,9 +34,7 @@ class PooledLink:
 
     def __init__(self, settings: ConnectionSettings, *, client_name: str | None = None, connections: int = 50) -> None:
         self._address = settings.address
-        self._client: Any = connect(
-            settings, decode_responses=False, name=client_name, retries=0, max_connections=connections
-        )
+        self._client: Any = connect(settings, name=client_name, retries=0, max_connections=connections)
 
     async def execute(self, *words: Word, wait: float = 0.0) -> Any:
         """See `Link.execute`; the client's own timeout of 30 s is above every `wait` that the engine asks for."""

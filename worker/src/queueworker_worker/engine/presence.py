@@ -11,6 +11,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from queueworker_worker.engine.link import Link, LinkError
 from queueworker_worker.engine.options import EngineOptions
@@ -22,24 +23,50 @@ _OTHER = "(other)"
 _FORGOTTEN_AFTER_MS = 3_600_000
 
 
+@dataclass(slots=True)
+class _Tally:
+    """The attempts of one job name since they were last written."""
+
+    jobs: int = 0
+    milliseconds: int = 0
+    histogram: dict[int, int] = field(default_factory=dict)
+
+    def fields(self, name: str) -> dict[str, int]:
+        buckets = {f"{name}:h{bits}": count for bits, count in self.histogram.items()}
+        return {f"{name}:jobs": self.jobs, f"{name}:ms": self.milliseconds, **buckets}
+
+
 class Presence:
     """Writes the worker's heartbeat and its statistics every few seconds, and takes the heartbeat away at the end."""
 
-    def __init__(self, link: Link, options: EngineOptions, *, now_ms: Callable[[], int] = wall_ms) -> None:
-        self._link, self._options, self._now_ms = link, options, now_ms
+    def __init__(
+        self,
+        link: Link,
+        options: EngineOptions,
+        *,
+        slots: Callable[[], int],
+        now_ms: Callable[[], int] = wall_ms,
+    ) -> None:
+        self._link, self._options, self._slots, self._now_ms = link, options, slots, now_ms
         self._counts: Counter[str] = Counter()
+        self._new: dict[str, _Tally] = {}
         self._names: set[str] = set()
         self.registered = False
 
     def record(self, job_name: str, milliseconds: int) -> None:
         """Count one attempt; producers choose job names, so there is a bound on how many are told apart."""
-        if job_name not in self._names and len(self._names) >= _MOST_NAMES:
-            job_name = _OTHER
-        self._names.add(job_name)
-        milliseconds = max(0, milliseconds)
-        self._counts[f"{job_name}:jobs"] += 1
-        self._counts[f"{job_name}:ms"] += milliseconds
-        self._counts[f"{job_name}:h{milliseconds.bit_length()}"] += 1
+        tally = self._new.get(job_name)
+        if tally is None:
+            if job_name not in self._names and len(self._names) >= _MOST_NAMES:
+                # Known from now on, so that this ends after one step.
+                self._names.add(_OTHER)
+                return self.record(_OTHER, milliseconds)
+            self._names.add(job_name)
+            tally = self._new[job_name] = _Tally()
+        tally.jobs += 1
+        tally.milliseconds += milliseconds
+        bits = milliseconds.bit_length() if milliseconds > 0 else 0
+        tally.histogram[bits] = tally.histogram.get(bits, 0) + 1
 
     async def run(self) -> None:
         """Tell it for ever."""
@@ -63,21 +90,24 @@ class Presence:
 
     async def _beat(self) -> None:
         keys, options = self._options.keys, self._options
-        about = json.dumps({"slots": options.concurrency, "maxStalledCount": options.max_stalled_count})
+        about = json.dumps({"slots": self._slots(), "maxStalledCount": options.max_stalled_count})
         await self._link.execute("HSET", keys.worker, options.name, about)
         await self._link.execute("ZADD", keys.workers, self._now_ms(), options.name)
         self.registered = True
         await self._flush()
 
     async def _flush(self) -> None:
+        for name, tally in self._new.items():
+            self._counts.update(tally.fields(name))
+        self._new = {}
         counts, self._counts = self._counts, Counter()
-        for field, count in list(counts.items()):
+        for name, count in list(counts.items()):
             try:
-                await self._link.execute("HINCRBY", self._options.keys.statistics, field, count)
+                await self._link.execute("HINCRBY", self._options.keys.statistics, name, count)
             except LinkError:
                 self._counts.update(counts)
                 raise
-            del counts[field]
+            del counts[name]
 
     async def _forget_the_dead(self) -> None:
         """Remove workers that were killed long ago: they could not sign off."""

@@ -28,7 +28,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape")
         self._expected: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()

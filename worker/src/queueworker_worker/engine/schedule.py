@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgpack
-from croniter import croniter
 
+from queueworker_worker.engine.link import Backoff, LinkError, ReplyError
+from queueworker_worker.engine.scripts import QueueScripts, wall_ms
+from queueworker_worker.engine.trouble import Contact
 from queueworker_worker.job import Job
+
+_log = logging.getLogger(__name__)
+
+
+class SchedulerKeeper:
+    """Adds the next jobs of schedulers for one worker."""
+
+    def __init__(
+        self, scripts: QueueScripts, contact: Contact, queue: str, *, now_ms: Callable[[], int] = wall_ms
+    ) -> None:
+        self._scripts, self._contact, self._queue, self._now_ms = scripts, contact, queue, now_ms
+        self.ending = False
+        """The worker ends: what cannot be added now is left to whoever takes the job again."""
+
+    async def advance(self, job: Job) -> None:
+        """Add the scheduler's next job before this one runs: without it the schedule would end here."""
+        backoff = Backoff()
+        while not self.ending and job.scheduler_id is not None:
+            try:
+                following = next_of(job, now_ms=self._now_ms())
+                if following is not None:
+                    next_ms, opts = following
+                    await self._scripts.advance_scheduler(
+                        job.scheduler_id, producer=job.id, next_ms=next_ms, data="{}", opts=opts
+                    )
+                return
+            except (ReplyError, ValueError, KeyError, TypeError, OSError) as error:
+                _log.error("queue %s: scheduler %s has no next job: %s", self._queue, job.scheduler_id, error)
+                return
+            except LinkError as error:
+                self._contact.failed(error)
+                await asyncio.sleep(backoff.pause())
 
 
 def next_of(job: Job, *, now_ms: int) -> tuple[int, bytes] | None:
@@ -48,6 +84,9 @@ def _options(job: Job, repeat: Mapping[str, Any], *, count: int, next_ms: int, n
 
 def _next_of_pattern(repeat: Mapping[str, Any], base_ms: int) -> int:
     start_ms = _milliseconds(repeat.get("startDate")) or 0
+    # Few workers ever need it, and it takes its time to import.
+    from croniter import croniter
+
     zone: tzinfo = ZoneInfo(str(repeat["tz"])) if repeat.get("tz") else UTC
     base = datetime.fromtimestamp(max(base_ms, start_ms) / 1000, tz=zone)
     moment = croniter(str(repeat["pattern"]), base, second_at_beginning=True).get_next(datetime)

@@ -14,10 +14,21 @@ _REPEAT_SECONDS = 30.0
 
 
 class Contact:
-    """Whether Redis answers; `ok` and `failed` are called with what the last command brought."""
+    """Whether Redis answers; `ok` and `failed` are called with what the last command brought.
 
-    def __init__(self, queue: str, *, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+    `told` hears of every failure, the log of the first one and then of one in 30 s.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        *,
+        patience: float,
+        clock: Callable[[], float] = time.monotonic,
+        told: Callable[[LinkError], None] = lambda error: None,
+    ) -> None:
         self._queue = queue
+        self._told = told
         self._patience = patience
         self._clock = clock
         self._refused_since: float | None = None
@@ -26,6 +37,8 @@ class Contact:
 
     def ok(self) -> None:
         """Redis did what it was asked."""
+        if self.connected:
+            return
         if self._said_at is not None:
             _log.info("queue %s: Redis answers again", self._queue)
         self.connected, self._refused_since, self._said_at = True, None, None
@@ -34,6 +47,7 @@ class Contact:
         """A command failed; raises AccessRefusedError when Redis has been refusing us for too long."""
         now = self._clock()
         self.connected = False
+        self._told(error)
         if self._said_at is None or now - self._said_at >= _REPEAT_SECONDS:
             _log.error("queue %s: %s; trying again", self._queue, error)
             self._said_at = now

@@ -6,26 +6,30 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from queueworker_worker.engine import outcome, stalled
-from queueworker_worker.engine.fetch import Fetcher, Marker
+from queueworker_worker.engine.attempt import Handler, absorb_cancels, attempt
+from queueworker_worker.engine.channel import QueueChannel
+from queueworker_worker.engine.events import Emitter, EventName, Listener
+from queueworker_worker.engine.fetch import Fetcher
 from queueworker_worker.engine.finish import Finisher
 from queueworker_worker.engine.jobs import ActiveJob, Taken, read
-from queueworker_worker.engine.link import Backoff, Link, LinkError, ReplyError
+from queueworker_worker.engine.limit import JobLimit
+from queueworker_worker.engine.link import Link, LinkError
 from queueworker_worker.engine.locks import LockKeeper
+from queueworker_worker.engine.marker import Marker
 from queueworker_worker.engine.options import EngineOptions
 from queueworker_worker.engine.outcome import Verdict
 from queueworker_worker.engine.presence import Presence
-from queueworker_worker.engine.schedule import next_of
+from queueworker_worker.engine.schedule import SchedulerKeeper
 from queueworker_worker.engine.scripts import QueueScripts, wall_ms
+from queueworker_worker.engine.slots import Slot, Slots
 from queueworker_worker.engine.trouble import Contact
-from queueworker_worker.errors import UnrecoverableError
-from queueworker_worker.job import Job
+from queueworker_worker.errors import JobCancelledError, UnrecoverableError
 
 _log = logging.getLogger(__name__)
-Handler = Callable[[Job], Awaitable[Any]]
 
 _FAREWELL_SECONDS = 3.0
 
@@ -33,7 +37,8 @@ _FAREWELL_SECONDS = 3.0
 class Worker:
     """Runs the jobs of one queue until `drain` and the end of its last job; `give_back` ends it sooner.
 
-    `link` may be shared between the workers of a process, `blocking` is this worker's own.
+    `link` may be shared between the workers of a process, `blocking` is this worker's own; `job_limit` may be shared
+    too, and when it is exhausted the worker drains by itself.
     """
 
     def __init__(
@@ -43,22 +48,38 @@ class Worker:
         *,
         link: Link,
         blocking: Link,
+        job_limit: JobLimit | None = None,
         now_ms: Callable[[], int] = wall_ms,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._handler, self._options = handler, options
         self._now_ms, self._clock = now_ms, clock
+        self._limit = job_limit or JobLimit()
+        self._emitter = Emitter(options.queue)
         self._scripts = QueueScripts(link, options, now_ms=now_ms)
+        self._channel = QueueChannel(self._scripts, link, options.keys, self._emitter)
         self._locks = LockKeeper(self._scripts, options, clock=clock)
-        self._presence = Presence(link, options, now_ms=now_ms)
-        self._contact = Contact(options.queue, patience=options.refusal_patience_seconds, clock=clock)
-        longest = options.drain_delay_seconds
-        self._marker = Marker(link, blocking, options.keys.of("marker"), longest_block=longest)
-        self._fetcher = Fetcher(
-            self._scripts, self._marker, options, self._contact, known=self._locks, now_ms=now_ms, clock=clock
+        self._slots = Slots(self._serve, options.concurrency)
+        self._presence = Presence(link, options, slots=lambda: self._slots.wanted, now_ms=now_ms)
+        self._contact = Contact(
+            options.queue,
+            patience=options.refusal_patience_seconds,
+            clock=clock,
+            told=lambda error: self._emitter.emit("error", error),
         )
-        self._slots: set[asyncio.Task[None]] = set()
-        self._running: dict[str, asyncio.Task[Any]] = {}
+        self._schedulers = SchedulerKeeper(self._scripts, self._contact, options.queue, now_ms=now_ms)
+        self._marker = Marker(link, blocking, options.keys.of("marker"), longest_block=options.drain_delay_seconds)
+        self._fetcher = Fetcher(
+            self._scripts,
+            self._marker,
+            options,
+            self._contact,
+            known=self._locks,
+            limit=self._limit,
+            drained=lambda: self._emitter.emit("drained"),
+            now_ms=now_ms,
+            clock=clock,
+        )
         self._finisher = Finisher(self._scripts, self._locks, self._contact, options)
         self._draining = self._giving_back = False
 
@@ -66,6 +87,15 @@ class Worker:
     def queue(self) -> str:
         """The queue's name."""
         return self._options.queue
+
+    @property
+    def concurrency(self) -> int:
+        """How many jobs run at a time; may be set while the worker runs, jobs under way are not touched."""
+        return self._slots.wanted
+
+    @concurrency.setter
+    def concurrency(self, count: int) -> None:
+        self._slots.resize(count)
 
     @property
     def jobs_done(self) -> int:
@@ -93,22 +123,34 @@ class Worker:
         return self._contact.connected and self._presence.registered and not self._draining
 
     @property
+    def idle(self) -> bool:
+        """It holds no job, and its last look found none that it could take."""
+        return not self._locks and self._fetcher.empty
+
+    @property
+    def paused(self) -> bool:
+        """It takes no jobs until `resume`."""
+        return self._fetcher.paused
+
+    @property
     def last_look(self) -> float | None:
         """When a slot last looked for a job (`time.monotonic`); None while none is looking because all are busy."""
         return self._fetcher.last_look
 
+    def on(self, event: EventName, listener: Listener) -> None:
+        """Have a listener, sync or async, called at every such event; see `Emitter` for what it is given."""
+        self._emitter.on(event, listener)
+
     async def run(self) -> None:
         """Work until drained; raises what broke the loop, AccessRefusedError among it, with the jobs given back."""
-        instance = secrets.token_hex(4)
-        names = [f"{self._options.name}:{instance}-{number}" for number in range(self._options.concurrency)]
-        self._slots = {asyncio.create_task(self._slot(token)) for token in names}
-        beside = {
-            asyncio.create_task(self._locks.run()),
-            asyncio.create_task(stalled.check_for_ever(self._scripts, self._options)),
-            asyncio.create_task(self._presence.run()),
-        }
+        loops: list[Coroutine[Any, Any, None]] = [self._presence.run()]
+        if not self._options.skip_lock_renewal:
+            loops.append(self._locks.run())
+        if not self._options.skip_stalled_check:
+            loops.append(stalled.check_for_ever(self._scripts, self._options, self._emitter))
+        beside = {asyncio.create_task(one) for one in loops}
         try:
-            await self._until_the_last_slot_ends(beside)
+            await self._slots.run(f"{self._options.name}:{secrets.token_hex(4)}", beside=beside)
         except BaseException:
             await self.give_back(grace=1.0)
             raise
@@ -118,11 +160,30 @@ class Worker:
             await asyncio.gather(*beside, return_exceptions=True)
             await self._say_goodbye()
 
+    def pause(self) -> None:
+        """Take no more jobs until `resume`; those that run go on. Other workers of the queue are not touched."""
+        self._fetcher.pause()
+
+    def resume(self) -> None:
+        """Take jobs again."""
+        self._fetcher.resume()
+
     def drain(self) -> None:
         """Take no more jobs; `run` returns when the last one has ended."""
         self._draining = True
         self._finisher.taking = False
         self._fetcher.stop()
+
+    def cancel_job(self, job_id: str, reason: str = "cancelled") -> bool:
+        """Cancel a job that runs here; its attempt fails with JobCancelledError and the reason.
+
+        The processor sees asyncio.CancelledError and `job.cancel_reason`, and decides: it may end in another way.
+        """
+        return self._slots.cancel(lambda job: job.id == job_id, reason) > 0
+
+    def cancel_all_jobs(self, reason: str = "cancelled") -> int:
+        """Cancel every job that runs here, and return how many."""
+        return self._slots.cancel(lambda job: True, reason)
 
     async def give_back(self, *, grace: float = 2.0) -> None:
         """Cancel what still runs, put it back on the queue and end: no attempt and no stall is counted.
@@ -131,14 +192,9 @@ class Worker:
         nevertheless and may run twice.
         """
         self.drain()
-        self._giving_back = True
-        for task in list(self._running.values()):
-            task.cancel()
-        slots = [slot for slot in self._slots if not slot.done()]
-        if slots:
-            await asyncio.wait(slots, timeout=grace)
-        for slot in slots:
-            slot.cancel()
+        self._giving_back = self._finisher.ending = self._schedulers.ending = True
+        self._slots.cancel(lambda job: True, None)
+        await self._slots.abandon(grace=grace)
         left = self._locks.held()
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
@@ -146,108 +202,108 @@ class Worker:
         except TimeoutError:
             _log.error("queue %s: not all of %d jobs given back: no answer in time", self.queue, len(left))
 
-    async def _until_the_last_slot_ends(self, beside: set[asyncio.Task[None]]) -> None:
-        waiting = self._slots | beside
-        while not all(slot.done() for slot in self._slots):
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if not task.cancelled() and (error := task.exception()) is not None:
-                    raise error
-
     async def _say_goodbye(self) -> None:
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await self._marker.aclose()
                 await self._presence.end()
+                await self._emitter.ended(seconds=1.0)
         except (LinkError, TimeoutError):
             _log.info("queue %s: not signed off, the heartbeat runs out by itself", self.queue)
 
-    async def _slot(self, token: str) -> None:
+    async def _serve(self, slot: Slot) -> None:
         """Take a job, run it, and go on with the one that recording its end brought along."""
-        while (taken := await self._fetcher.next(token)) is not None:
-            following: Taken | None = taken
-            while following is not None:
-                if self._draining:
-                    # It came with a call that was under way when the end was announced.
-                    self._locks.hold(following.job_id, token)
-                    await self._finisher.give_back(following.job_id, token)
-                    break
-                following = await self._work(following, token)
+        while True:
+            try:
+                while (taken := await self._fetcher.next(slot.token, slot.is_retired)) is not None:
+                    await self._chain(slot, taken)
+                return
+            except asyncio.CancelledError:
+                if self._giving_back or not absorb_cancels():
+                    raise
 
-    async def _work(self, taken: Taken, token: str) -> Taken | None:
+    async def _chain(self, slot: Slot, taken: Taken) -> None:
+        following: Taken | None = taken
+        while following is not None:
+            if self._draining:
+                # It came with a call that was under way when the end was announced.
+                self._locks.hold(following.job_id, slot.token)
+                await self._finisher.give_back(following.job_id, slot.token)
+                return
+            following = await self._work(slot, following)
+
+    async def _work(self, slot: Slot, taken: Taken) -> Taken | None:
+        token = slot.token
         self._locks.hold(taken.job_id, token)
         try:
-            active = read(taken, queue=self.queue, prefix=self._options.prefix, channel=self._scripts)
-            if active.job.scheduler_id is not None:
-                await self._advance_scheduler(active.job)
-            verdict = await self._run(active)
-            if verdict is None:
-                await self._finisher.give_back(taken.job_id, token)
+            active = read(
+                taken, queue=self.queue, prefix=self._options.prefix, channel=self._channel, loop=self._slots.loop
+            )
+            job = active.job
+            if job.scheduler_id is not None:
+                await self._schedulers.advance(job)
+            value, error = await self._run(slot, active)
+            if self._giving_back and error is not None:
+                # Whatever it made of the cancel, it did not come from the job.
+                await self._finisher.give_back(job.id, token)
                 return None
-            return await self._finisher.record(active, verdict, token)
+            return await self._end(slot, active, value, error)
         finally:
             self._locks.release(taken.job_id, token)
 
-    async def _run(self, active: ActiveJob) -> Verdict | None:
-        """Run the processor and return how it ended; None where we ended it ourselves."""
+    async def _run(self, slot: Slot, active: ActiveJob) -> tuple[Any, BaseException | None]:
+        """Run the processor, and return its result or its error."""
         condemned = active.deferred_failure or active.unreadable
         if condemned is not None:
-            return self._verdict(active, None, UnrecoverableError(condemned))
+            return None, UnrecoverableError(condemned)
         job, started = active.job, self._clock()
-        # A task of its own: a cancel that leaks from the processor, or one meant for it, cannot reach the slot.
-        task = asyncio.create_task(_guarded(self._handler, job), name=f"job {self.queue}/{job.id}")
-        self._running[job.id] = task
+        self._emitter.emit("active", job)
+        slot.job = job
         try:
-            # Not awaited itself: that would raise here what cancelled it before its first step.
-            await asyncio.wait({task})
+            value, error = await attempt(self._handler, job)
         finally:
-            del self._running[job.id]
-        value, error = (None, asyncio.CancelledError()) if task.cancelled() else task.result()
-        if self._giving_back and error is not None:
-            # Whatever it made of the cancel, it did not come from the job.
-            return None
+            slot.job = None
         self._presence.record(job.name, round((self._clock() - started) * 1000))
-        return self._verdict(active, value, error)
+        if isinstance(error, asyncio.CancelledError) and job.cancel_reason is not None:
+            error = JobCancelledError(job.cancel_reason)
+        return value, error
 
-    def _verdict(self, active: ActiveJob, value: Any, error: BaseException | None) -> Verdict:
+    async def _end(self, slot: Slot, active: ActiveJob, value: Any, error: BaseException | None) -> Taken | None:
+        """Record how a job ended, and tell the listeners."""
+        verdict, error = self._verdict(active, value, error)
+        reserved = not slot.retired and not self._fetcher.paused and self._limit.reserve()
+        following = None
+        try:
+            following, done = await self._finisher.record(active, verdict, slot.token, fetch=reserved)
+        finally:
+            if reserved:
+                self._limit.settle(taken=following is not None)
+        if done and isinstance(verdict, outcome.Completed):
+            self._emitter.emit("completed", active.job, value)
+        elif done and isinstance(verdict, outcome.Failed | outcome.Retried):
+            self._emitter.emit("failed", active.job, error)
+        return following
+
+    def _verdict(
+        self, active: ActiveJob, value: Any, error: BaseException | None
+    ) -> tuple[Verdict, BaseException | None]:
         if error is None:
             try:
-                return outcome.completed(value)
+                return outcome.completed(value), None
             except (TypeError, ValueError, RecursionError) as wrong:
                 error = UnrecoverableError(f"the result is not JSON: {wrong}")
+        postponed = outcome.postponed(error, now_ms=self._now_ms())
+        if postponed is not None:
+            return postponed, error
         verdict = outcome.failed(active, error, options=self._options)
+        self._say_failed(active, verdict)
+        return verdict, error
+
+    def _say_failed(self, active: ActiveJob, verdict: outcome.Failed | outcome.Retried) -> None:
         job, then = active.job, "failed"
         if isinstance(verdict, outcome.Retried):
             then = f"runs again in {verdict.delay_ms} ms"
             if verdict.warning:
                 _log.warning("queue %s: job %s: %s", self.queue, job.id, verdict.warning)
-        attempt = f"attempt {job.attempts_made + 1} of {job.attempts}"
-        _log.warning("queue %s: job %s (%s) %s, %s: %s", self.queue, job.id, job.name, attempt, then, verdict.reason)
-        return verdict
-
-    async def _advance_scheduler(self, job: Job) -> None:
-        """Add the scheduler's next job before this one runs: without it the schedule would end here."""
-        backoff = Backoff()
-        while not self._giving_back:
-            try:
-                following = next_of(job, now_ms=self._now_ms())
-                if following is not None and job.scheduler_id is not None:
-                    next_ms, opts = following
-                    await self._scripts.advance_scheduler(
-                        job.scheduler_id, producer=job.id, next_ms=next_ms, data="{}", opts=opts
-                    )
-                return
-            except (ReplyError, ValueError, KeyError, TypeError, OSError) as error:
-                _log.error("queue %s: scheduler %s has no next job: %s", self.queue, job.scheduler_id, error)
-                return
-            except LinkError as error:
-                self._contact.failed(error)
-                await asyncio.sleep(backoff.pause())
-
-
-async def _guarded(handler: Handler, job: Job) -> tuple[Any, BaseException | None]:
-    """Run the processor; whatever it raises is a value, SystemExit and a leaking CancelledError too."""
-    try:
-        return await handler(job), None
-    except BaseException as error:  # noqa: BLE001 - nothing that a processor raises may end the worker
-        return None, error
+        number = f"attempt {job.attempts_made + 1} of {job.attempts}"
+        _log.warning("queue %s: job %s (%s) %s, %s: %s", self.queue, job.id, job.name, number, then, verdict.reason)

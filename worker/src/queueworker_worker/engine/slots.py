@@ -1,0 +1,113 @@
+"""The slots of a worker: as many as it may run jobs at a time, each a task that lives as long as the worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from queueworker_worker.job import Job
+
+
+class Slot:
+    """One place for one job at a time."""
+
+    __slots__ = ("job", "retired", "task", "token")
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        """The lock token of its jobs."""
+        self.job: Job | None = None
+        """The job whose processor runs."""
+        self.retired = False
+        """It takes no more jobs."""
+        self.task: asyncio.Task[None] | None = None
+
+    def is_retired(self) -> bool:
+        """Tell whether it is."""
+        return self.retired
+
+
+class Slots:
+    """Runs `serve` in every slot; more of them and fewer while it runs."""
+
+    def __init__(self, serve: Callable[[Slot], Awaitable[None]], wanted: int) -> None:
+        self._serve = serve
+        self._slots: list[Slot] = []
+        self._name = ""
+        self._made = 0
+        self._over: asyncio.Future[None] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The loop that they run in."""
+        self.wanted = _counted(wanted)
+        """How many there are, but for those that still end."""
+
+    async def run(self, name: str, *, beside: Iterable[asyncio.Task[Any]]) -> None:
+        """Run until the last slot ends; raises what a slot, or one of the tasks beside them, raises."""
+        self._name, self.loop = name, asyncio.get_running_loop()
+        self._over = self.loop.create_future()
+        for task in beside:
+            task.add_done_callback(self._beside_ended)
+        self.resize(self.wanted)
+        await self._over
+
+    def resize(self, wanted: int) -> None:
+        """Have so many slots; those too many end with the jobs that they run. Raises ValueError below 1."""
+        self.wanted = _counted(wanted)
+        if self.loop is None or self._over is None or self._over.done():
+            return
+        serving = [slot for slot in self._slots if not slot.retired]
+        for slot in serving[wanted:]:
+            slot.retired = True
+        for _ in range(wanted - len(serving)):
+            self._start()
+
+    def cancel(self, chosen: Callable[[Job], bool], reason: str | None) -> int:
+        """Throw CancelledError into the processors of the chosen jobs, and return how many."""
+        running = [slot for slot in self._slots if slot.job is not None and chosen(slot.job)]
+        for slot in running:
+            if slot.job is not None and slot.task is not None:
+                slot.job.cancel_reason = reason or slot.job.cancel_reason
+                slot.task.cancel()
+        return len(running)
+
+    async def abandon(self, *, grace: float) -> None:
+        """Wait for the slots, cancel those that take longer than `grace` seconds, and wait for them no more."""
+        tasks = [slot.task for slot in self._slots if slot.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            for task in late:
+                task.cancel()
+            # One step, for those that take notice.
+            await asyncio.sleep(0)
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    def _start(self) -> None:
+        slot = Slot(f"{self._name}-{self._made}")
+        self._made += 1
+        self._slots.append(slot)
+        slot.task = asyncio.ensure_future(self._serve(slot))
+        slot.task.add_done_callback(lambda task: self._ended(slot, task))
+
+    def _ended(self, slot: Slot, task: asyncio.Future[None]) -> None:
+        self._slots.remove(slot)
+        error = None if task.cancelled() else task.exception()
+        if self._over is None or self._over.done():
+            return
+        if error is not None:
+            self._over.set_exception(error)
+        elif not self._slots:
+            self._over.set_result(None)
+
+    def _beside_ended(self, task: asyncio.Task[Any]) -> None:
+        if self._over is None or self._over.done() or task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            self._over.set_exception(error)
+
+
+def _counted(wanted: int) -> int:
+    if wanted < 1:
+        raise ValueError(f"concurrency {wanted}: a worker needs at least one slot; to take no jobs, pause it")
+    return wanted
