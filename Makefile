@@ -111,5 +111,5 @@ $(PEERS)/.ready: requirements/bench.txt $(READY)
 	$(BIN)/uv pip sync --quiet --python $(PEERS)/bin/python --require-hashes requirements/bench.txt
 	touch $@
 
-bench-worker: $(READY) $(PEERS)/.ready ## measure the worker beside its peers (PARTS="throughput …", QUICK=1 for one round)
-	$(BIN)/python -m bench.worker $(PARTS) $(if $(QUICK),--quick) $(BENCH_FLAGS)
+bench-worker: $(NODE_READY) $(PEERS)/.ready ## measure the worker beside its peers, 20 minutes (PARTS="throughput …" or QUICK=1: less, and nothing written)
+	$(BIN)/python -m bench.worker $(PARTS) $(if $(QUICK),--quick) $(if $(PARTS)$(QUICK),,--write) --goals $(BENCH_FLAGS)

@@ -1,6 +1,6 @@
 """What the server itself can do: BullMQ's scripts called by a client that does nothing else.
 
-The ids of the jobs are known beforehand, so that all calls are packed before the clock runs and 128 of them are always
+The ids of the jobs are known beforehand, so that all calls are packed before the clock runs and up to 128 of them are
 under way: `moveToFinished` that records a job and fetches the next, exactly one call a job, as a worker would make it
 whose own work cost nothing. The server is then never idle, and no worker can be faster on this server.
 """
@@ -8,49 +8,46 @@ whose own work cost nothing. The server is then never idle, and no worker can be
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import msgpack
-from bench.worker.machine import WORKER_CPU, on_cpu
+from bench.worker.machine import WORKER_CPU, BenchError, on_cpu
 from bench.worker.server import Command, Wire, pack
 
 from queueworker.keys import QueueKeys
 from queueworker.scripts import load
 
 IN_FLIGHT = 128
-_KEYS = QueueKeys("bull", "bench")
+_BENCH = QueueKeys("bull", "bench")
 _FRONT = ("wait", "active", "prioritized", "events", "stalled", "limiter", "delayed", "paused", "meta", "pc")
 _LOCK = {"token": "limit", "lockDuration": 30_000}
 
 
-def filling(number: int) -> list[Command]:
-    """Return the calls that add so many jobs with the ids 1, 2, 3…, removed when completed."""
-    script = load("addStandardJob")
+def fill(wire: Wire, number: int, *, queue: str = "bench", at: int = 0) -> None:
+    """Add so many jobs as BullMQ's `Queue.add` does: ids 1, 2, 3…, removed when completed."""
+    script, keys = load("addStandardJob"), QueueKeys("bull", queue)
     names = ("wait", "paused", "meta", "id", "completed", "delayed", "active", "events", "marker")
-    head = msgpack.packb([_KEYS.base, "", "job", _now_ms(), None, None, None, None, None])
+    head = msgpack.packb([keys.base, "", "job", _now_ms(), None, None, None, None, None])
     options = msgpack.packb({"attempts": 0, "removeOnComplete": True, "removeOnFail": True})
-    keys = [_KEYS.of(name) for name in names]
-    return [("EVALSHA", script.sha1, len(keys), *keys, head, '{"at":0}', options)] * number
+    words = [keys.of(name) for name in names]
+    command = pack(("EVALSHA", script.sha1, len(words), *words, head, f'{{"at":{at}}}', options))
+    wire.one("SCRIPT", "LOAD", script.source)
+    wire.send(command * number, number)
 
 
-def fill(wire: Wire, number: int) -> None:
-    """Add jobs as BullMQ's `Queue.add` does."""
-    wire.one("SCRIPT", "LOAD", load("addStandardJob").source)
-    wire.many(filling(number))
-
-
-def jobs_per_second(port: int, *, warm: int, count: int) -> float:
+def jobs_per_second(port: int, *, warm: int, count: int, ca_file: Path | None = None) -> float:
     """Finish the jobs 1 to `warm + count`, which wait on the server, and return the rate of the last `count`."""
-    wire = Wire(port)
+    wire = Wire(port, ca_file=ca_file)
     try:
         for name in ("moveToActive", "moveToFinished"):
             wire.one("SCRIPT", "LOAD", load(name).source)
         script = load("moveToActive")
-        keys = [_KEYS.of(name) for name in (*_FRONT, "marker")]
+        keys = [_BENCH.of(name) for name in (*_FRONT, "marker")]
         first = wire.one(
-            "EVALSHA", script.sha1, len(keys), *keys, _KEYS.base, _now_ms(), msgpack.packb({**_LOCK, "limiter": None})
+            "EVALSHA", script.sha1, len(keys), *keys, _BENCH.base, _now_ms(), msgpack.packb({**_LOCK, "limiter": None})
         )
         if first[1] != b"1":
-            raise RuntimeError(f"the first job is {first[1]!r}, not 1: the queue was not filled by `fill`")
+            raise BenchError(f"the first job is {first[1]!r}, not 1: the queue was not filled by `fill`")
         packed = [pack(_finishing(number)) for number in range(1, warm + count + 1)]
         with on_cpu(WORKER_CPU):
             return count / _stream(wire, packed, warm=warm)
@@ -69,7 +66,7 @@ def _stream(wire: Wire, packed: list[bytes], *, warm: int) -> float:
             sent += IN_FLIGHT // 2
         replies = wire.read()
         if any(isinstance(reply, (int, Exception)) and reply != 0 for reply in replies):
-            raise RuntimeError(f"moveToFinished answered {replies}")
+            raise BenchError(f"moveToFinished answered {replies}")
         before, received = received, received + len(replies)
         if before < warm <= received:
             begin = time.monotonic()
@@ -81,8 +78,8 @@ def _finishing(number: int) -> Command:
     options = {**_LOCK, "keepJobs": {"count": 0}, "limiter": None, "attempts": 0, "attemptsMade": 1}
     options |= {"maxMetricsSize": "", "fpof": False, "cpof": False, "idof": False, "rdof": False}
     names = (*_FRONT, "completed", str(number), "metrics:completed", "marker")
-    keys = [_KEYS.of(name) for name in names]
-    words = (str(number), _now_ms(), "returnvalue", "null", "completed", "1", _KEYS.base, msgpack.packb(options))
+    keys = [_BENCH.of(name) for name in names]
+    words = (str(number), _now_ms(), "returnvalue", "null", "completed", "1", _BENCH.base, msgpack.packb(options))
     return ("EVALSHA", script.sha1, len(keys), *keys, *words)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 _PROCESSORS = sorted(os.sched_getaffinity(0))
 SERVER_CPU, WORKER_CPU = _PROCESSORS[0], _PROCESSORS[-1]
+PROXY_CPU = _PROCESSORS[1] if len(_PROCESSORS) > 2 else SERVER_CPU
+"""With two processors the proxy takes of the server's."""
 
 
 class BenchError(Exception):

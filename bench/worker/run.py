@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from pathlib import Path
 from bench.worker import limit
 from bench.worker.machine import SERVER_CPU, WORKER_CPU, BenchError, Process, running
 from bench.worker.server import BenchServer, Snapshot
-from bench.worker.variants import Variant
+from bench.worker.variants import Limit, Variant
 
 Figures = dict[str, float]
 
@@ -27,40 +29,48 @@ class Run:
     rounds: int
     window_seconds: float
     """About how long a rate is measured."""
-    snapshots: dict[str, Snapshot] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
+    deadline: float = math.inf
+    """Until when, by the monotonic clock, a part may begin another round."""
+    idle_seconds: float = 20.0
+    memory_jobs: int = 100_000
+    snapshots: dict[tuple[str, int], Snapshot] = field(default_factory=dict)
 
     def snapshot(self, variant: Variant, number: int) -> Snapshot:
         """Return so many jobs, or more, that the variant's producer added."""
-        if self.sizes.get(variant.jobs, 0) < number or variant.jobs not in self.snapshots:
+        # Some sizes only, so that a producer seldom works and no load is much longer than its measurement.
+        size = 2 ** (number - 1).bit_length()
+        key = (variant.jobs, size)
+        if key not in self.snapshots:
             self.server.flush()
             if variant.is_bullmq:
-                limit.fill(self.server.wire, number)
+                limit.fill(self.server.wire, size)
             else:
-                self.produce(variant, "fill", str(number))
-            self.snapshots[variant.jobs] = Snapshot(self.server.wire)
-            self.sizes[variant.jobs] = number
-        return self.snapshots[variant.jobs]
+                self.produce(variant, "fill", str(size))
+            self.snapshots[key] = Snapshot(self.server.wire)
+        return self.snapshots[key]
 
-    def produce(self, variant: Variant, *arguments: str, port: int | None = None, seconds: float = 60) -> str:
-        """Let the variant's producer do something on the server's processor; return what it printed."""
+    def produce(self, variant: Variant, *arguments: str, port: int | None = None, cpu: int = SERVER_CPU) -> str:
+        """Let the variant's producer do something; return what it printed."""
         environment = variant.connected_to(port or self.server.port)
-        with running((*variant.produce, *arguments), environment, cpu=SERVER_CPU) as process:
-            return process.wait(seconds)
+        with running((*variant.produce, *arguments), environment, cpu=cpu) as process:
+            return process.wait(60)
 
     def worker(
         self,
         variant: Variant,
         concurrency: int,
+        to_do: Mapping[str, float] | None = None,
         *,
         port: int | None = None,
         ca_file: Path | None = None,
-        **settings: float | str,
+        limits: Mapping[str, Limit] | None = None,
     ) -> AbstractContextManager[Process]:
-        """Start a worker of the variant on its processor; `settings` are BENCH_ variables."""
+        """Start a worker of the variant on its processor; `to_do` is what `marks` reads: warm, count, task_ms."""
         environment = variant.connected_to(port or self.server.port, ca_file)
-        environment |= {f"BENCH_{name.upper()}": str(value) for name, value in settings.items()}
-        return running((*variant.work, str(concurrency)), environment, cpu=WORKER_CPU)
+        environment |= {f"BENCH_{name.upper()}": str(value) for name, value in (to_do or {}).items()}
+        if limits:
+            environment |= variant.limited(limits)
+        return running(variant.worker(concurrency, limits or ("bench",)), environment, cpu=WORKER_CPU)
 
 
 def rate(
@@ -76,8 +86,8 @@ def rate(
     """Run waiting jobs and return jobs per second and the process's CPU per job, once it is warm."""
     warm, count = _numbers(expected, run.window_seconds, concurrency)
     run.server.load(run.snapshot(variant, warm + count + 2 * concurrency + 10))
-    settings = {"warm": warm, "count": count, "task_ms": task_ms}
-    with run.worker(variant, concurrency, port=port, ca_file=ca_file, **settings) as process:
+    to_do = {"warm": warm, "count": count, "task_ms": task_ms}
+    with run.worker(variant, concurrency, to_do, port=port, ca_file=ca_file) as process:
         first, begin, end = process.note(3, seconds=20 + 20 * run.window_seconds)
     return {
         "jobs_per_second": count / (end["ns"] - begin["ns"]) * 1e9,
@@ -94,22 +104,29 @@ def _numbers(expected: float, seconds: float, concurrency: int) -> tuple[int, in
 
 
 def interleaved(
-    rounds: int, cells: Iterable[tuple[str, Callable[[], Figures]]], *, what: str
+    run: Run, cells: Iterable[tuple[str, Callable[[], Figures]]], *, what: str
 ) -> dict[str, Mapping[str, float | str]]:
-    """Measure each cell once a round, and return the medians; a cell that fails once is left out with its reason."""
+    """Measure each cell once a round, and return the medians; a cell that fails once is left out with its reason.
+
+    Another round is begun only while one like those before would end in time; `rounds` of a row says how many it had.
+    """
     cells = list(cells)
     taken: dict[str, list[Figures]] = {name: [] for name, _ in cells}
     failed: dict[str, str] = {}
-    for number in range(rounds):
+    for number in range(run.rounds):
+        begin = time.monotonic()
         for name, measure in cells:
             if name in failed:
                 continue
             try:
                 taken[name].append(measure())
-                print(f"{what} {number + 1}/{rounds} {name}: {_short(taken[name][-1])}", file=sys.stderr, flush=True)
+                said = "  ".join(f"{key} {value:,.1f}" for key, value in taken[name][-1].items())
             except BenchError as error:
-                failed[name] = str(error)
-                print(f"{what} {number + 1}/{rounds} {name}: {error}", file=sys.stderr, flush=True)
+                failed[name] = said = str(error)
+            print(f"{what} {number + 1}/{run.rounds} {name}: {said}", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if now + (now - begin) > run.deadline:
+            break
     return {name: {"error": failed[name]} if name in failed else medians(taken[name]) for name, _ in cells}
 
 
@@ -119,8 +136,4 @@ def medians(taken: Sequence[Figures]) -> dict[str, float]:
     if "jobs_per_second" in found:
         rates = [one["jobs_per_second"] for one in taken]
         found |= {"lowest": min(rates), "highest": max(rates)}
-    return found
-
-
-def _short(figures: Figures) -> str:
-    return "  ".join(f"{key} {value:,.1f}" for key, value in figures.items())
+    return found | {"rounds": len(taken)}

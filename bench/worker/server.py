@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, cast
 
 import hiredis
@@ -23,9 +25,12 @@ def pack(command: Command) -> bytes:
 class Wire:
     """A blocking connection that sends many commands and then reads their replies."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, port: int, *, ca_file: Path | None = None) -> None:
+        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if ca_file is not None:
+            context = ssl.create_default_context(cafile=str(ca_file))
+            self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self._reader = hiredis.Reader()
 
     def many(self, commands: Iterable[Command]) -> list[Any]:

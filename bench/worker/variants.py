@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.worker.machine import ROOT
+from tests.nodeside import PACKAGES, node
 
 CONCURRENCIES = (1, 10, 50, 200)
+Limit = tuple[int, int]
+"""Jobs and ms."""
 FAST = {1: 2_000, 10: 12_000, 50: 16_000, 200: 17_000}
 DRIVERS = ROOT / "bench" / "worker" / "peers"
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
@@ -25,15 +28,13 @@ class Variant:
     jobs: str
     """Whose jobs it works on; variants with the same share snapshots."""
     work: tuple[str, ...]
-    """The command of the worker; the concurrency is the last argument."""
+    """The command of the worker; the concurrency follows, and for ours the queues."""
     produce: tuple[str, ...]
     distribution: str
     concurrencies: tuple[int, ...] = CONCURRENCIES
     guess: Mapping[int, int] = field(default_factory=dict)
     """About how many no-op jobs per second it runs at a concurrency, to choose how many to measure."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    delays: bool = True
-    """Whether it can delay a job without another process."""
 
     @property
     def is_bullmq(self) -> bool:
@@ -44,6 +45,20 @@ class Variant:
     def is_ours(self) -> bool:
         """Whether it is our worker."""
         return self.name in ("ours", "stdlib")
+
+    def worker(self, concurrency: int, queues: Iterable[str]) -> tuple[str, ...]:
+        """Return the command of a worker; peers take other queues than `bench` from BENCH_LIMITS."""
+        named = ("--concurrency", str(concurrency), *queues) if self.is_ours else (str(concurrency),)
+        return (*self.work, *named)
+
+    def limited(self, limits: Mapping[str, Limit]) -> dict[str, str]:
+        """Return the environment that gives queues a limiter."""
+        theirs = {queue: {"limiter": {"max": most, "duration": ms}} for queue, (most, ms) in limits.items()}
+        ours = [
+            {"name": queue, "limiter": {"max": most, "durationMilliseconds": ms}}
+            for queue, (most, ms) in limits.items()
+        ]
+        return {"BENCH_LIMITS": json.dumps(theirs), "QUEUEWORKER_QUEUES": json.dumps(ours)}
 
     def rate(self, concurrency: int) -> int:
         """Return about how many no-op jobs it runs per second."""
@@ -59,18 +74,18 @@ class Variant:
         return found
 
 
-def known(node_modules: Path) -> tuple[Variant, ...]:
+def known() -> tuple[Variant, ...]:
     """Return all variants, ours first."""
     return (
         _ours("ours", "ours, uvloop", ("-m", "queueworker_worker")),
         _ours("stdlib", "ours, stdlib loop", ("-m", "bench.worker.peers.ours_stdlib")),
         _python("stock", "bullmq (Python)", sys.executable, guess={1: 1_000}, jobs="bullmq", distribution="bullmq"),
-        _node(node_modules),
+        _node(),
         _python("dramatiq", "dramatiq", PEERS_PYTHON, guess={1: 250, 10: 2_000, 50: 3_500}),
         _python("huey", "huey", PEERS_PYTHON, guess={1: 1_300, 10: 3_500}),
-        _python("taskiq", "taskiq, uvloop", PEERS_PYTHON, guess={1: 1_300, 10: 2_000}, delays=False),
+        _python("taskiq", "taskiq, uvloop", PEERS_PYTHON, guess={1: 1_300, 10: 2_000}),
         _python("celery", "Celery", PEERS_PYTHON, guess={1: 600}),
-        _python("rq", "RQ", PEERS_PYTHON, guess={1: 110}, concurrencies=(1,), delays=False),
+        _python("rq", "RQ", PEERS_PYTHON, guess={1: 110}, concurrencies=(1,)),
     )
 
 
@@ -79,15 +94,15 @@ def _ours(name: str, title: str, program: tuple[str, ...]) -> Variant:
         name=name,
         title=title,
         jobs="bullmq",
-        work=(sys.executable, *program, "work", "bench", "--module", "bench.worker.peers.ours", "--concurrency"),
+        work=(sys.executable, *program, "work", "--module", "bench.worker.peers.ours"),
         produce=_driver("ours_produce", sys.executable),
         distribution="queueworker",
         guess=FAST,
     )
 
 
-def _node(node_modules: Path) -> Variant:
-    command = (shutil.which("node") or "node", str(DRIVERS / "node.cjs"))
+def _node() -> Variant:
+    command = (str(node()), str(DRIVERS / "node.cjs"))
     return Variant(
         name="node",
         title="BullMQ (Node)",
@@ -96,7 +111,7 @@ def _node(node_modules: Path) -> Variant:
         produce=command,
         distribution="node",
         guess=FAST,
-        environment={"NODE_PATH": str(node_modules)},
+        environment={"NODE_PATH": str(PACKAGES)},
     )
 
 
@@ -109,7 +124,6 @@ def _python(
     jobs: str = "",
     distribution: str = "",
     concurrencies: tuple[int, ...] = CONCURRENCIES,
-    delays: bool = True,
 ) -> Variant:
     driver = _driver("stock" if name == "stock" else f"{name}_peer", python)
     return Variant(
@@ -121,7 +135,6 @@ def _python(
         distribution=distribution or name,
         guess=guess,
         concurrencies=concurrencies,
-        delays=delays,
     )
 
 
@@ -131,9 +144,6 @@ def _driver(module: str, python: str | Path) -> tuple[str, ...]:
 
 def missing(variant: Variant) -> str | None:
     """Return what is not installed, or None where it can be measured."""
-    if variant.name == "node":
-        modules = Path(variant.environment["NODE_PATH"])
-        if shutil.which("node") is None:
-            return "node is not on PATH"
-        return None if (modules / "bullmq").is_dir() else f"no bullmq in {modules}"
-    return None if Path(variant.work[0]).exists() else f"{variant.work[0]} is not there: make bench-venv"
+    if variant.name == "node" and not (PACKAGES / "bullmq").is_dir():
+        return f"no bullmq in {PACKAGES.relative_to(ROOT)}: make node"
+    return None if Path(variant.work[0]).exists() else f"no {Path(variant.work[0]).relative_to(ROOT)}: make bench-venv"

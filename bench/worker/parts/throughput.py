@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench.worker import limit
@@ -18,12 +19,13 @@ def measure(run: Run) -> dict[str, Any]:
             if concurrency in variant.concurrencies:
                 one = partial(rate, run, variant, concurrency, expected=variant.rate(concurrency))
                 cells.append((f"{variant.name} {concurrency}", one))
-    return interleaved(run.rounds, cells, what="throughput")
+    return interleaved(run, cells, what="throughput")
 
 
-def server_limit(run: Run, *, port: int | None = None) -> Figures:
+def server_limit(run: Run, *, port: int | None = None, ca_file: Path | None = None) -> Figures:
     """Return what the server does when a pipelining client asks, through a proxy where `port` is one's."""
     count = int(15_000 * run.window_seconds)
     run.server.flush()
     limit.fill(run.server.wire, count + 3_000)
-    return {"jobs_per_second": limit.jobs_per_second(port or run.server.port, warm=2_000, count=count)}
+    port = port or run.server.port
+    return {"jobs_per_second": limit.jobs_per_second(port, warm=2_000, count=count, ca_file=ca_file)}

@@ -2,11 +2,12 @@
 
     python -m bench.worker.peers.NAME work 50            run a worker with 50 slots in this process, until it is killed
     python -m bench.worker.peers.NAME fill 10000         add so many jobs
-    python -m bench.worker.peers.NAME pace 100 25        add a job every 25 ms, 100 times; `at` is when
-    python -m bench.worker.peers.NAME delay 40 3000      add 40 jobs that are due within 3 s; `at` is when each is due
+    python -m bench.worker.peers.NAME pace 20 25 500 2   add 20 jobs, one every 25 ms, then 500, one every 2 ms
+    python -m bench.worker.peers.NAME delay 20 60 2000   add 20 jobs, then 60 that are due within 2 s
     python -m bench.worker.peers.NAME enqueue bulk 0.7   add for 0.7 s (serial, inflight or bulk), print jobs per second
 
-Where Redis is comes from BENCH_PORT and BENCH_CA. Standard library only: it runs in the peers' environment.
+A job's `at` is the clock before it was added, for `delay` when it is due. Where Redis is comes
+from BENCH_PORT and BENCH_CA. Standard library only: it runs in the peers' environment.
 """
 
 from __future__ import annotations
@@ -91,6 +92,12 @@ async def fill(peer: Adder, number: int) -> None:
         number -= BULK
 
 
+async def pace_all(peer: Adder, plan: list[str]) -> None:
+    """Add jobs at one pace after the other."""
+    for number, every_ms in zip(plan[::2], plan[1::2], strict=True):
+        await pace(peer, int(number), float(every_ms))
+
+
 async def pace(peer: Adder, number: int, every_ms: float) -> None:
     """Add a job at each moment of a schedule with some jitter, whatever the last one took."""
     chance = random.Random(number)
@@ -136,9 +143,10 @@ async def _produce(peer: Adder, action: str, arguments: list[str]) -> None:
             case "fill":
                 await fill(peer, int(arguments[0]))
             case "pace":
-                await pace(peer, int(arguments[0]), float(arguments[1]))
+                await pace_all(peer, arguments)
             case "delay":
-                await delay(peer, int(arguments[0]), int(arguments[1]))
+                await pace(peer, int(arguments[0]), 10)
+                await delay(peer, int(arguments[1]), int(arguments[2]))
             case "enqueue":
                 await enqueue(peer, arguments[0], float(arguments[1]) / 5)  # to warm up
                 print(await enqueue(peer, arguments[0], float(arguments[1])))

@@ -42,7 +42,6 @@ function work(concurrency) {
   }
 }
 
-// A timer of Node is late by up to a millisecond and more, which `pace` may be: `at` is taken when the job is added.
 async function pace(queue, number, everyMs) {
   const start = performance.now();
   for (let index = 0; index < number; index += 1) {
@@ -75,12 +74,16 @@ async function enqueue(queue, mode, seconds) {
   return (added * 1000) / (performance.now() - start);
 }
 
-async function produce(action, first, second) {
+async function produce(action, ...words) {
+  const [first, second] = words;
   const queue = new Queue('bench', { connection });
   if (action === 'fill') for (let left = Number(first); left > 0; left -= BULK) await fill(queue, Math.min(BULK, left));
-  else if (action === 'pace') await pace(queue, Number(first), Number(second));
-  else if (action === 'delay') await delay(queue, Number(first), Number(second));
-  else if (action === 'enqueue') {
+  else if (action === 'pace') {
+    for (let at = 0; at < words.length; at += 2) await pace(queue, Number(words[at]), Number(words[at + 1]));
+  } else if (action === 'delay') {
+    await pace(queue, Number(first), 10);
+    await delay(queue, Number(second), Number(words[2]));
+  } else if (action === 'enqueue') {
     await enqueue(queue, first, Number(second) / 5); // to warm up
     console.log(await enqueue(queue, first, Number(second)));
   } else throw new Error(`${action} is not one of work, fill, pace, delay and enqueue`);

@@ -1,4 +1,4 @@
-"""Our processor of the queue `bench`; the worker is started as users start it, by `queueworker work bench`."""
+"""Our processor of the queue `bench` and of those with a limit; the worker is started by `queueworker work bench`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ marks = Marks.from_environment()
 
 
 @processor("bench")
+@processor("bench-1")
+@processor("bench-2")
+@processor("bench-3")
+@processor("bench-4")
 async def task(job: Job) -> None:
     marks.hit(job.data["at"])
     if marks.task_seconds:

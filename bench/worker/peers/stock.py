@@ -34,11 +34,12 @@ class Stock(AsyncPeer):
             if marks.task_seconds:
                 await asyncio.sleep(marks.task_seconds)
 
-        workers = [
+        # They begin by themselves.
+        self.workers = [
             Worker(queue, task, {"connection": self.address(connection), "concurrency": concurrency, **limiter})
             for queue, limiter in (limits or {"bench": {}}).items()
         ]
-        await asyncio.gather(*(worker.run() for worker in workers if not worker.running), asyncio.Event().wait())
+        await asyncio.Event().wait()
 
     def address(self, connection: Connection) -> dict[str, Any]:
         address: dict[str, Any] = {"host": connection.host, "port": connection.port}
