@@ -136,10 +136,13 @@ def _in_thread(processor: Processor, arguments: Callable[[Job], dict[str, Any]],
 
     async def run(job: Job) -> Any:
         values = arguments(job)
+        begun = given_up = False
 
         def call() -> tuple[Any, BaseException | None]:
+            nonlocal begun
+            begun = True
             try:
-                return function(**values), None
+                return (None if given_up else function(**values)), None
             except BaseException as error:  # noqa: BLE001 - whatever ends a processor must not end its thread
                 return None, error
 
@@ -148,11 +151,11 @@ def _in_thread(processor: Processor, arguments: Callable[[Job], dict[str, Any]],
         try:
             done, _ = await asyncio.wait({running}, timeout=seconds)
         except asyncio.CancelledError:
-            running.cancel()
+            given_up = running.cancel()
             raise
         if not done:
-            running.cancel()
-            raise _abandoned(job, processor)
+            given_up = running.cancel()
+            raise _late_in_thread(job, processor, goes_on=begun)
         result, error = running.result()
         if error is not None:
             raise as_error(error, processor)
@@ -161,15 +164,16 @@ def _in_thread(processor: Processor, arguments: Callable[[Job], dict[str, Any]],
     return run
 
 
-def _abandoned(job: Job, processor: Processor) -> JobTimeoutError:
+def _late_in_thread(job: Job, processor: Processor, *, goes_on: bool) -> JobTimeoutError:
     late = _Late(job, processor)
     late()
-    _log.warning(
-        "queue %s: job %s: %s goes on in its thread, which nothing can stop: it should look at job.cancel_reason",
-        job.queue,
-        job.id,
-        processor.path,
-    )
+    if goes_on:
+        _log.warning(
+            "queue %s: job %s: %s goes on in its thread, which nothing can stop: it should look at job.cancel_reason",
+            job.queue,
+            job.id,
+            processor.path,
+        )
     return late.error()
 
 

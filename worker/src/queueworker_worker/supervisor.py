@@ -19,6 +19,7 @@ from queueworker_worker.settings import PREFIX, ProcessSettings
 
 _log = logging.getLogger(__name__)
 USAGE_ERROR = 2
+_ENDED_BY_US = frozenset({128 + signal.SIGTERM, 128 + signal.SIGINT})
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _SETTLED_SECONDS = 60.0
@@ -39,6 +40,7 @@ class Fleet:
 
     def __init__(self, shares: Sequence[Share], settings: ProcessSettings) -> None:
         self._settings = settings
+        self._told = False
         self._members = [
             Member(f"{settings.name}-{number}", share, settings) for number, share in enumerate(shares, start=1)
         ]
@@ -65,8 +67,11 @@ class Fleet:
         return code
 
     def _pass_on(self, number: int) -> None:
+        # The first signal drains whichever it is, and to SIGTERM a worker has an answer from its first moment on.
+        passed = number if self._told else signal.SIGTERM
+        self._told = True
         for member in self._members:
-            member.end(number)
+            member.end(passed)
 
     def alive(self) -> Answer:
         """Answer /healthz: alive if all are."""
@@ -98,7 +103,8 @@ class Member:
             code = await self._run_once()
             if self._told.is_set() or code == USAGE_ERROR or (code == 0 and self._share.ends):
                 self._done = True
-                return code
+                # One that had not yet begun has no answer to our signal but to die of it.
+                return 0 if self._told.is_set() and code in _ENDED_BY_US else code
             if self._clock() - started > _SETTLED_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS
             _log.error("process %s ended with %s: it starts again in %g s", self.name, _text(code), pause)
@@ -140,6 +146,8 @@ class Member:
             )
         finally:
             os.close(theirs)
+        if self._told.is_set():
+            self._process.terminate()
         listening = asyncio.create_task(self._listen(ours))
         ending = asyncio.create_task(self._kill_when_late())
         try:
