@@ -49,6 +49,11 @@ def line(text: str) -> None:
     sys.stdout.write(clean(text) + "\n")
 
 
+def row(text: str) -> None:
+    """Print one line on stdout with its blanks as they are."""
+    sys.stdout.write(clean_block(text).replace("\n", " ").replace("\t", " ").rstrip() + "\n")
+
+
 def block(text: str) -> None:
     """Print a text of several lines on stdout."""
     sys.stdout.write(clean_block(text).rstrip("\n") + "\n")

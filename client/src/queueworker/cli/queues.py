@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from queueworker.cli import adding, changes, jobs, output, parameters, pausing, schedulers
+from queueworker.cli import adding, changes, doctor, jobs, output, parameters, pausing, schedulers
 from queueworker.cli.session import connection
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _COLUMNS = ("QUEUE", "BACKLOG", "WAITING", "PRIORITIZED", "DELAYED", "DUE", "ACT
 def register(app: typer.Typer) -> None:
     """Add the commands of the client to the application."""
     app.command("stats")(stats)
-    for part in (jobs, changes, pausing, adding, schedulers):
+    for part in (jobs, changes, pausing, adding, schedulers, doctor):
         part.register(app)
 
 

@@ -64,9 +64,9 @@ def print_whole(job: JobRecord, logs: Logs, children: Children, *, now_ms: int) 
     }
     for name, value in facts.items():
         if value is not None:
-            output.line(f"{name + ':':<20}{value}")
+            output.row(f"{name + ':':<20}{value}")
     for name, why in job.unreadable.items():
-        output.line(f"{'unreadable:':<20}{name}: {why}")
+        output.row(f"{'unreadable:':<20}{name}: {why}")
     _blocks(job, logs, children)
 
 

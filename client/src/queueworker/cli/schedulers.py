@@ -59,11 +59,11 @@ def schedulers(
 
 def state_of(one: ScheduleInfo, *, now_ms: int) -> str:
     """Return whether a scheduler still makes jobs: `scheduled`, `overdue` or `ended`."""
+    from queueworker.doctor.queues import has_ended
+
     if one.next_run_ms > now_ms:
         return "scheduled"
-    if one.limit is not None and (one.iterations or 0) >= one.limit:
-        return "ended"
-    if one.end_ms is not None and one.end_ms <= now_ms:
+    if has_ended(one, now_ms=now_ms):
         return "ended"
     return "overdue" if now_ms - one.next_run_ms > _OVERDUE_MS else "scheduled"
 
