@@ -85,6 +85,7 @@ class EventStream:
         self._failing_since: float | None = None
         self._failures = 0
         self._scope: asyncio.Timeout | None = None
+        self._idle = asyncio.Event()
         self._closed = False
 
     @property
@@ -94,7 +95,7 @@ class EventStream:
 
     async def __aenter__(self) -> Self:
         """Connect and settle what "now" is; raises RedisReadError."""
-        await self._while_open(self._persist(self._connected))
+        await self._while_open(self._connected)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -105,7 +106,7 @@ class EventStream:
 
     async def __anext__(self) -> QueueEvent | EventsLost:
         while not self._ready and not self._closed:
-            await self._while_open(self._persist(self._read))
+            await self._while_open(self._read)
         if self._closed:
             raise StopAsyncIteration
         event = self._ready.popleft()
@@ -116,29 +117,32 @@ class EventStream:
     async def aclose(self) -> None:
         """End the iteration, at once, and close the connection."""
         self._closed = True
-        if self._scope is not None:
-            self._scope.reschedule(asyncio.get_running_loop().time())
         if self._on_close is not None:
             self._on_close(self)
+        if self._scope is not None:
+            # The task that reads ends first: with its connection taken away in a request, redis-py fails in odd ways.
+            self._scope.reschedule(asyncio.get_running_loop().time())
+            await self._idle.wait()
         await self._disconnect()
 
-    async def _while_open(self, work: Awaitable[None]) -> None:
-        """Await something that `aclose` ends from another task."""
+    async def _while_open(self, step: Callable[[], Awaitable[object]]) -> None:
+        """Do one step, which `aclose` may end from another task."""
         if self._scope is not None:
             raise RuntimeError("another task reads this stream of events: give each task its own")
         try:
             async with asyncio.timeout(None) as self._scope:
-                await work
+                await self._persist(step)
         except TimeoutError:
             if not self._closed:
                 raise
-            await self._disconnect()
         except BaseException:
             # What was being read may have been cut in the middle.
             await self._disconnect()
             raise
         finally:
             self._scope = None
+            if self._closed:
+                await self._disconnect()
 
     async def _persist(self, step: Callable[[], Awaitable[object]]) -> None:
         """Do one step, and again while its failures may pass; raises RedisReadError for one that does not."""

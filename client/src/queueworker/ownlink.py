@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
@@ -22,6 +23,8 @@ _OWN: dict[str, Any] = {
     "protocol": 2,
     # Whoever waits here knows better when to try again and what is lost by it.
     "health_check_interval": 0,
+    # The answers to commands have timeouts of their own; this one is for the first words of a connection.
+    "socket_timeout": 5,
     "driver_info": None,
 }
 # What a pool adds for notifications that only RESP3 has.
@@ -72,11 +75,16 @@ class OwnLink:
         await self._connection.send_packed_command(packed, check_health=False)
         replies: list[Any] = []
         for position in range(len(commands)):
-            try:
-                replies.append(await self._connection.read_response(timeout=timeouts[min(position, 1)]))
-            except ResponseError as error:
-                replies.append(error)
+            async with asyncio.timeout(timeouts[min(position, 1)]):
+                replies.append(await self._reply())
         return replies
+
+    async def _reply(self) -> Any:
+        try:
+            # A timeout given here would end in None, which is a reply too.
+            return await self._connection.read_response(timeout=math.inf)
+        except ResponseError as error:
+            return error
 
     async def close(self) -> None:
         """Close the connection; what goes wrong with that is nobody's concern."""
