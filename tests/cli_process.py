@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pty
 import select
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 from queueworker import ConnectionSettings
 
@@ -33,6 +36,22 @@ def run_cli(
         timeout=60,
         check=False,
     )
+
+
+def run_here(settings: ConnectionSettings | None, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, where what matters is what it does and prints; it sees no terminal."""
+    from queueworker.cli import app
+
+    place = {} if settings is None else {"REDIS_HOST": settings.host or "", "REDIS_PORT": str(settings.port)}
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, {**clean_environment(), **place}, clear=True),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+    ):
+        code = app.run(["queueworker", *arguments])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 class OnTerminal:

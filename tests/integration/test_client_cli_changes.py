@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 import redis
-from cli_process import PROGRAM, OnTerminal, clean_environment, run_cli
+from cli_process import PROGRAM, OnTerminal, clean_environment, run_cli, run_here
 from valkeyserver import free_port
 
 from queueworker import ConnectionSettings
@@ -112,7 +112,7 @@ def test_a_dry_run_prints_the_exact_count_and_changes_nothing(
         ("pause", "q"): "would pause queue q\n",
     }
     for arguments, line in said.items():
-        result = run_cli(redis_settings, *arguments, "--dry-run")
+        result = run_here(redis_settings, *arguments, "--dry-run")
         assert (result.returncode, result.stdout, result.stderr) == (0, line, ""), arguments
     assert sorted(admin.keys("*")) == before
 
@@ -155,19 +155,19 @@ def test_severe_commands_need_the_name_of_the_queue(
 
 def test_yes_is_not_enough_for_clear_all(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
     add_failed(admin, 1)
-    assert run_cli(redis_settings, "clear", "q", "--all", "--yes").returncode == 6
-    assert run_cli(redis_settings, "clear", "q", "--all", "--confirm=q").returncode == 0
+    assert run_here(redis_settings, "clear", "q", "--all", "--yes").returncode == 6
+    assert run_here(redis_settings, "clear", "q", "--all", "--confirm=q").returncode == 0
 
 
 def test_clear_takes_out_what_was_chosen(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
     add_failed(admin, 3)
-    assert run_cli(redis_settings, "add", "q", "n", "--job-id", "new").returncode == 0
-    assert run_cli(redis_settings, "clear", "q", "--failed", "--older-than", "1h", "-y").stdout == "removed 0 of 0\n"
-    done = run_cli(redis_settings, "clear", "q", "--failed", "--prioritized", "--yes", "--older-than", "30s")
+    assert run_here(redis_settings, "add", "q", "n", "--job-id", "new").returncode == 0
+    assert run_here(redis_settings, "clear", "q", "--failed", "--older-than", "1h", "-y").stdout == "removed 0 of 0\n"
+    done = run_here(redis_settings, "clear", "q", "--failed", "--prioritized", "--yes", "--older-than", "30s")
     assert done.stdout == "removed 3 of 3\n"
     assert admin.zrange("bull:q:prioritized", 0, -1) == ["new"]
-    assert run_cli(redis_settings, "clear", "q", "--id", "new", "--yes").stdout == "removed 1 of 1\n"
-    assert run_cli(redis_settings, "clear", "q", "--id", "new", "--yes").returncode == 3
+    assert run_here(redis_settings, "clear", "q", "--id", "new", "--yes").stdout == "removed 1 of 1\n"
+    assert run_here(redis_settings, "clear", "q", "--id", "new", "--yes").returncode == 3
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_what_cannot_be_meant_is_code_2(
     redis_settings: ConnectionSettings, admin: redis.Redis, arguments: tuple[str, ...]
 ) -> None:
     add_failed(admin, 1)
-    result = run_cli(redis_settings, *arguments)
+    result = run_here(redis_settings, *arguments)
     assert (result.returncode, result.stdout) == (2, ""), result.stderr
     assert "Traceback" not in result.stderr
     assert admin.zcard("bull:q:failed") == 1
@@ -218,7 +218,7 @@ def test_what_is_not_there_is_code_3(
 ) -> None:
     add_failed(admin, 1)
     before = sorted(admin.keys("*"))
-    result = run_cli(redis_settings, *arguments)
+    result = run_here(redis_settings, *arguments)
     assert result.returncode == 3, result.stderr
     assert re.search("never used|has no job none|has no scheduler none", result.stderr)
     assert sorted(admin.keys("*")) == before, "nothing is created"
@@ -227,34 +227,34 @@ def test_what_is_not_there_is_code_3(
 def test_a_job_in_another_state_is_code_1_and_named(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
     add_failed(admin, 1)
     for arguments in (("promote", "q", "--id", "j0"), ("promote", "q", "--id", "j0", "--dry-run")):
-        result = run_cli(redis_settings, *arguments)
+        result = run_here(redis_settings, *arguments)
         assert result.returncode == 1
         assert "job j0 is failed" in result.stderr
-    assert run_cli(redis_settings, "retry", "q", "--id", "j0").stdout == "retried 1 of 1\n"
+    assert run_here(redis_settings, "retry", "q", "--id", "j0").stdout == "retried 1 of 1\n"
 
 
 def test_jobs_that_moved_meanwhile_are_code_7(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
     add_failed(admin, 20)
     for i in range(5):
         admin.set(f"bull:q:j{i}:lock", "token")
-    result = run_cli(redis_settings, "clear", "q", "--failed", "--yes")
+    result = run_here(redis_settings, "clear", "q", "--failed", "--yes")
     assert (result.returncode, result.stdout) == (7, "removed 15 of 20 (5 moved meanwhile)\n")
 
 
 def test_redis_away_is_code_4(redis_settings: ConnectionSettings) -> None:
     nowhere = ConnectionSettings(host="127.0.0.1", port=free_port())
     for arguments in (("retry", "q", "--yes"), ("jobs", "q"), ("pause", "q"), ("add", "q", "n"), ("schedulers", "q")):
-        result = run_cli(nowhere, *arguments)
+        result = run_here(nowhere, *arguments)
         assert (result.returncode, result.stdout) == (4, ""), arguments
         assert result.stderr.startswith("error: Redis 127.0.0.1:")
 
 
 def test_pause_and_resume(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
     add_failed(admin, 1)
-    assert run_cli(redis_settings, "pause", "q").stdout == "paused queue q\n"
+    assert run_here(redis_settings, "pause", "q").stdout == "paused queue q\n"
     assert admin.hget("bull:q:meta", "paused") == "1"
-    assert run_cli(redis_settings, "pause", "q").stdout == "queue q is paused already\n"
-    both = run_cli(redis_settings, "resume", "q", "nobody", "-o", "json")
+    assert run_here(redis_settings, "pause", "q").stdout == "queue q is paused already\n"
+    both = run_here(redis_settings, "resume", "q", "nobody", "-o", "json")
     assert both.returncode == 3
     assert json.loads(both.stdout) == [
         {"action": "resume", "queue": "q", "prefix": "bull", "dry_run": False, "paused": False, "changed": True}
@@ -264,19 +264,19 @@ def test_pause_and_resume(redis_settings: ConnectionSettings, admin: redis.Redis
 
 def test_drain_and_promote(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
     for arguments in (("--lifo",), ("--priority", "high"), ("--delay", "1h", "--job-id", "later")):
-        assert run_cli(redis_settings, "add", "q", "n", *arguments).returncode == 0
-    assert run_cli(redis_settings, "drain", "q", "--yes").stdout == "removed 2 of 2\n"
-    assert run_cli(redis_settings, "promote", "q", "--yes").stdout == "promoted 1 of 1\n"
+        assert run_here(redis_settings, "add", "q", "n", *arguments).returncode == 0
+    assert run_here(redis_settings, "drain", "q", "--yes").stdout == "removed 2 of 2\n"
+    assert run_here(redis_settings, "promote", "q", "--yes").stdout == "promoted 1 of 1\n"
     assert admin.zrange("bull:q:prioritized", 0, -1) == ["later"]
 
 
 def test_obliterate_refuses_a_queue_at_work(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
     add_failed(admin, 1)
     admin.lpush("bull:q:active", "x")
-    result = run_cli(redis_settings, "obliterate", "q", "--confirm=q")
+    result = run_here(redis_settings, "obliterate", "q", "--confirm=q")
     assert result.returncode == 1
     assert "1 active jobs" in result.stderr
-    assert run_cli(redis_settings, "obliterate", "q", "--confirm=q", "--force").returncode == 0
+    assert run_here(redis_settings, "obliterate", "q", "--confirm=q", "--force").returncode == 0
     assert admin.keys("*") == []
 
 
@@ -288,16 +288,16 @@ def test_escapes_in_what_others_wrote_do_not_reach_the_terminal(
     admin.hset("bull:q:j0", mapping={"name": evil, "data": json.dumps({"x": evil}), "stacktrace": json.dumps([evil])})
     admin.rpush("bull:q:j0:logs", evil)
     for arguments in (("jobs", "q"), ("failed", "q"), ("failed", "q", "--list"), ("jobs", "q", "--id", "j0")):
-        result = run_cli(redis_settings, *arguments)
+        result = run_here(redis_settings, *arguments)
         assert result.returncode == 0, result.stderr
         assert "red" in result.stdout
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", result.stdout + result.stderr), arguments
-    found = json.loads(run_cli(redis_settings, "jobs", "q", "--id", "j0", "-o", "json").stdout)
+    found = json.loads(run_here(redis_settings, "jobs", "q", "--id", "j0", "-o", "json").stdout)
     assert found["failed_reason"] == evil, "JSON says it as it is"
 
 
 def test_the_password_is_never_printed(redis_settings: ConnectionSettings) -> None:
-    for arguments in (("retry", "q", "--yes"), ("jobs", "q")):
+    for arguments in (("retry", "q", "--yes"), ("jobs", "q"), ("doctor",)):
         result = run_cli(redis_settings, *arguments, REDIS_PASSWORD="top-secret-word", REDIS_USERNAME="nobody")
         assert result.returncode in {1, 4}
         assert "top-secret-word" not in result.stdout + result.stderr
