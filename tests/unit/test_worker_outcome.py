@@ -142,6 +142,6 @@ def test_any_hash_is_read_without_an_error(fields: dict[str, str]) -> None:
 def test_replies_of_the_fetching_scripts() -> None:
     assert fetched_of(0) == fetched_of(None) == fetched_of([0, 0, 0, 0]) == Nothing()
     assert fetched_of([0, 0, 250, 0]) == Nothing(limited_ms=250)
-    assert fetched_of([0, 0, 0, b"1700000000123.5"]) == Nothing(next_due_ms=1_700_000_000_123)
-    taken = fetched_of([[b"name", b"n", b"data", b"{}"], b"42", 0, 0])
+    assert fetched_of([0, 0, 0, "1700000000123.5"]) == Nothing(next_due_ms=1_700_000_000_123)
+    taken = fetched_of([["name", "n", "data", "{}"], "42", 0, 0])
     assert taken == Taken("42", {"name": "n", "data": "{}"})

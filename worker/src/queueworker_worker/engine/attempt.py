@@ -21,7 +21,8 @@ async def attempt(handler: Handler, job: Job) -> tuple[Any, BaseException | None
     running = _InContext(_call(handler, job))
     try:
         value, error = await running, None
-    except BaseException as raised:  # noqa: BLE001 - nothing that a processor raises may end the worker
+    except BaseException as raised:
+        # Nothing else that a processor raises may end the worker.
         if running.closed:
             raise
         value, error = None, raised

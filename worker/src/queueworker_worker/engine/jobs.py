@@ -7,6 +7,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
+
 from queueworker_worker.job import Job, JobChannel
 
 
@@ -77,7 +79,7 @@ def read(
         timestamp=_number(stored("timestamp")),
         delay=_number(stored("delay")),
         priority=_number(stored("priority")),
-        attempts=max(1, _number(opts.get("attempts"))),
+        attempts=_number(opts.get("attempts")) or 1,
         attempts_made=_number(stored("atm") or stored("attemptsMade")),
         attempts_started=_number(stored("ats")),
         stalled_count=_number(stored("stc")),
@@ -100,19 +102,25 @@ def _json(text: str | None, field: str) -> tuple[Any, str | None]:
     if text is None:
         return None, f"the job has no field {field!r}"
     try:
+        # Several times faster than the standard library, and narrower: half a surrogate pair, deep nesting.
+        return from_json(text), None
+    except ValueError:
+        pass
+    try:
         return json.loads(text), None
     except (ValueError, RecursionError) as error:
         return None, f"{field} is not JSON: {error}"
 
 
 def _number(value: Any) -> int:
-    if value is None:
+    """Return a number, never below zero; 0 for what is none."""
+    if value is None or value == "0":
         return 0
     try:
-        return int(value)
+        return max(0, int(value))
     except (TypeError, ValueError, OverflowError):
         pass
     try:
-        return int(float(value))
+        return max(0, int(float(value)))
     except (TypeError, ValueError, OverflowError):
         return 0

@@ -66,8 +66,11 @@ class QueueScripts:
         front = ("wait", "active", "prioritized", "events", "stalled", "limiter", "delayed", "paused", "meta", "pc")
         self._front = tuple(of(name) for name in front)
         self._marker = of("marker")
-        self._ends = {
-            target: (of(target), of(f"metrics:{target}"), field)
+        self._finish = load("moveToFinished")
+        call: tuple[Word, ...] = ("EVALSHA", self._finish.sha1, self._finish.number_of_keys, *self._front)
+        # The words of the call that are the same for every job, before and after the job's key.
+        self._ends: dict[str, tuple[tuple[Word, ...], tuple[Word, ...], str]] = {
+            target: ((*call, of(target)), (of(f"metrics:{target}"), self._marker), field)
             for target, field in (("completed", "returnvalue"), ("failed", "failedReason"))
         }
 
@@ -110,22 +113,10 @@ class QueueScripts:
                 return await self._wait_for_children(job_id, token)
             case RateLimited():
                 return await self._limit(job_id, token, verdict.limit_ms)
-        finished, metrics, field = self._ends[target]
-        reply = await self.run(
-            "moveToFinished",
-            (*self._front, finished, self._base + job_id, metrics, self._marker),
-            (
-                job_id,
-                self._now_ms(),
-                field,
-                value,
-                target,
-                "1" if fetch else "",
-                self._base,
-                self._packed.to_finish(token, target, attempts=attempts, opts=opts),
-                *fields,
-            ),
-        )
+        call, near, field = self._ends[target]
+        packed = self._packed.to_finish(token, target, attempts=attempts, opts=opts)
+        words = (job_id, self._now_ms(), field, value, target, "1" if fetch else "", self._base, packed)
+        reply = await self._evaluate(self._finish, (*call, self._base + job_id, *near, *words, *fields))
         return fetched_of(_accepted(reply))
 
     async def give_back(self, job_id: str, token: str) -> None:
@@ -181,13 +172,16 @@ class QueueScripts:
 
     async def run(self, name: str, keys: tuple[str, ...], words: tuple[Word, ...]) -> Any:
         """Call a script by its name; a server that does not know it, restarted or flushed, gets it."""
-        script: Script = load(name)
+        script = load(name)
+        return await self._evaluate(script, ("EVALSHA", script.sha1, len(keys), *keys, *words))
+
+    async def _evaluate(self, script: Script, call: tuple[Word, ...]) -> Any:
         try:
-            return await self._link.execute("EVALSHA", script.sha1, len(keys), *keys, *words)
+            return await self._link.execute(*call)
         except NoScriptError:
             # Nothing was executed, so this is the one error after which the same call may simply be made again.
             await self._link.execute("SCRIPT", "LOAD", script.source)
-            return await self._link.execute("EVALSHA", script.sha1, len(keys), *keys, *words)
+            return await self._link.execute(*call)
 
     async def _retry(self, job_id: str, verdict: Retried, *, token: str, opts: Mapping[str, Any]) -> Any:
         of, key = self._keys.of, self._keys.job(job_id)
