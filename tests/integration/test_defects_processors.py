@@ -18,7 +18,7 @@ from worker_support import Recorder, eventually, working
 
 from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
-from queueworker_worker.engine.events import Emitter
+from queueworker_worker.engine.events import EVENTS
 from queueworker_worker.errors import UnrecoverableError
 from queueworker_worker.job import Job
 
@@ -223,26 +223,56 @@ async def test_d7_leaking_cancel_ends_the_worker_on_stock(
     assert await client.llen(KEYS.of("active")) == 2
 
 
-async def test_d8_raising_listeners_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """D8: a listener that raises turns a completed job into a failed one, or leaves it active."""
-    emitter, told = Emitter("q"), []
+def _raising(*_: Any) -> None:
+    raise RuntimeError("sync listener")
 
-    def raising(*_: Any) -> None:
-        raise RuntimeError("sync listener")
 
-    async def raising_later(*_: Any) -> None:
-        await asyncio.sleep(0)
-        raise RuntimeError("async listener")
+async def _raising_later(*_: Any) -> None:
+    await asyncio.sleep(0)
+    raise RuntimeError("async listener")
 
-    async def cancelling(*_: Any) -> None:
-        raise asyncio.CancelledError
 
-    for listener in (raising, raising_later, cancelling, lambda *about: told.append(about)):
-        emitter.on("completed", listener)
-    emitter.emit("completed", "job", "result")
-    await emitter.ended(seconds=1)
-    assert told == [("job", "result")]
-    assert caplog.text.count("a listener of completed raised RuntimeError") == 2
+async def _cancelled(*_: Any) -> None:
+    raise asyncio.CancelledError
+
+
+async def _never_ending(*_: Any) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "listener", [_raising, _raising_later, _cancelled, _never_ending], ids=lambda one: one.__name__
+)
+async def test_d8_raising_listeners_change_nothing(
+    listener: Any,
+    redis_settings: ConnectionSettings,
+    queue: bullmq.Queue,
+    client: redis.asyncio.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """D8: a listener that raises leaves its job active, or makes a completed job look failed."""
+    told: list[tuple[str, ...]] = []
+
+    async def work(job: Job) -> str:
+        await job.update_progress(50)
+        if job.data == "bad":
+            raise ValueError("bad")
+        return "done"
+
+    good = await queue.add("any", "good", {})
+    bad = await queue.add("any", "bad", {"attempts": 2})
+    async with working(work, redis_settings) as worker:
+        for event in EVENTS:
+            worker.on(event, listener)  # type: ignore[arg-type]
+            worker.on(event, lambda *about, event=event: told.append((event, *map(str, about[1:]))))  # type: ignore[arg-type]
+        await eventually(lambda: worker.jobs_done == 3)
+        assert worker.ready
+    assert await client.zrange(KEYS.of("completed"), 0, -1) == [good.id]
+    assert await client.zrange(KEYS.of("failed"), 0, -1) == [bad.id]
+    assert await client.hget(KEYS.job(bad.id), "atm") == "2"
+    assert told.count(("completed", "done")) == 1
+    assert told.count(("failed", "bad")) == 2
+    assert ("a listener of completed raised RuntimeError" in caplog.text) is listener.__name__.startswith("_raising")
 
 
 @pytest.mark.parametrize("event", ["active", "completed"])
