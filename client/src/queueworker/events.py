@@ -121,7 +121,8 @@ class EventStream:
             self._on_close(self)
         if self._scope is not None:
             # The task that reads ends first: with its connection taken away in a request, redis-py fails in odd ways.
-            self._scope.reschedule(asyncio.get_running_loop().time())
+            if not self._scope.expired():
+                self._scope.reschedule(asyncio.get_running_loop().time())
             await self._idle.wait()
         await self._disconnect()
 
@@ -129,6 +130,7 @@ class EventStream:
         """Do one step, which `aclose` may end from another task."""
         if self._scope is not None:
             raise RuntimeError("another task reads this stream of events: give each task its own")
+        self._idle.clear()
         try:
             async with asyncio.timeout(None) as self._scope:
                 await self._persist(step)
@@ -141,8 +143,7 @@ class EventStream:
             raise
         finally:
             self._scope = None
-            if self._closed:
-                await self._disconnect()
+            self._idle.set()
 
     async def _persist(self, step: Callable[[], Awaitable[object]]) -> None:
         """Do one step, and again while its failures may pass; raises RedisReadError for one that does not."""
