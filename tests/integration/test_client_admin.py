@@ -199,7 +199,7 @@ async def test_wait_is_another_name_for_waiting_and_active_is_refused(queue: Que
     assert (await queue.clear("wait")).done == 1
     with pytest.raises(JobStateError, match="belong to their workers"):
         await queue.clear("active")
-    with pytest.raises(JobStateError, match="use one of waiting"):
+    with pytest.raises(JobStateError, match="'nowhere' is no state of a job: use one of waiting"):
         await queue.clear("nowhere")
 
 

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from queueworker.errors import JobStateError
+from queueworker.states import State, state_of
 
 BATCH = 500
 """Jobs that are changed between two looks at whether to go on; a batch takes some 20 ms of the server."""
 
 Finished = Literal["failed", "completed"]
-
-STATES = ("waiting", "prioritized", "delayed", "waiting-children", "paused", "failed", "completed")
-"""States whose jobs can be changed in masses; `paused` is the list of BullMQ 5 and older."""
-
-_ALIASES = {"wait": "waiting"}
-_LISTS = {"waiting": "wait", "paused": "paused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,21 +67,12 @@ class JobFilter:
         return self.younger_than_ms is None or (age_ms is not None and age_ms < self.younger_than_ms)
 
 
-def state_of(name: str) -> str:
+def changeable(name: str) -> State:
     """Return the state of a name (`wait` is `waiting`); raises JobStateError for one whose jobs cannot be changed."""
-    state = _ALIASES.get(name, name)
-    if state == "active":
+    try:
+        state = state_of(name)
+    except ValueError as error:
+        raise JobStateError(str(error)) from None
+    if state.name == "active":
         raise JobStateError("active jobs belong to their workers: wait for them, or end the workers")
-    if state not in STATES:
-        raise JobStateError(f"{name!r} is no state of a job: use one of {', '.join(STATES)}")
     return state
-
-
-def part_of(state: str) -> str:
-    """Return which part of the queue's keys holds the jobs of a state."""
-    return _LISTS.get(state, state)
-
-
-def is_list(state: str) -> bool:
-    """Tell whether the jobs of a state stand in a list, not in a sorted set."""
-    return state in _LISTS

@@ -19,13 +19,12 @@ from queueworker.changes import (
     Finished,
     JobFilter,
     Progress,
-    is_list,
-    part_of,
-    state_of,
+    changeable,
 )
 from queueworker.errors import PartlyDoneError, RedisWriteError
 from queueworker.reprocess import RESULT_FIELD, Arguments, promote_call, reprocess_call
 from queueworker.scripts import Script, script_of
+from queueworker.states import State
 
 # The script alone takes a job out of whatever state it is in: one that was retried a moment ago would be lost.
 _ONLY_IF_THERE = """
@@ -84,7 +83,7 @@ class MassChanges(QueueBase):
         Those that finished first are put back first. `reset_attempts` gives them all their attempts again; without it
         a job that had used them up gets one more. Source: `reprocessJob-9.lua`.
         """
-        ids = await self._select(state, which)
+        ids = await self._select(changeable(state), which)
 
         async def calls(batch: Sequence[str]) -> list[Arguments]:
             return await self._reprocess_calls(batch, state=state, reset_attempts=reset_attempts)
@@ -102,7 +101,7 @@ class MassChanges(QueueBase):
         The next runs of schedulers are neither counted nor removed: `unschedule` does that. A parent that waited for a
         removed child alone runs then. Active jobs raise JobStateError. Source: `removeJob-2.lua`.
         """
-        wanted = dict.fromkeys(map(state_of, states))
+        wanted = dict.fromkeys(map(changeable, states))
         return await self._change([self._removal(one, await self._select(one, which)) for one in wanted], **how)
 
     async def drain(
@@ -116,7 +115,8 @@ class MassChanges(QueueBase):
         BullMQ's own drain holds up the server until all are gone, and with a scheduler's job among them leaves a job
         without data in its place; this one does neither. Schedulers go on.
         """
-        states = ["paused", "waiting", "prioritized", *(["delayed"] if delayed else [])]
+        names = ["paused", "waiting", "prioritized", *(["delayed"] if delayed else [])]
+        states = list(map(changeable, names))
         return await self._change([self._removal(state, await self._select(state, ALL)) for state in states], **how)
 
     async def promote(
@@ -130,16 +130,16 @@ class MassChanges(QueueBase):
 
         The next runs of schedulers stay where they are unless `include_scheduled`. Source: `promote-9.lua`.
         """
-        ids = await self._select("delayed", which, include_scheduled=include_scheduled)
+        ids = await self._select(changeable("delayed"), which, include_scheduled=include_scheduled)
 
         async def calls(batch: Sequence[str]) -> list[Arguments]:
             return [promote_call(self.keys, one) for one in batch]
 
         return await self._change([_Part(script=scripts.load("promote"), ids=ids, calls=calls)], **how)
 
-    async def _select(self, state: str, which: JobFilter, *, include_scheduled: bool = False) -> list[str]:
+    async def _select(self, state: State, which: JobFilter, *, include_scheduled: bool = False) -> list[str]:
         ids = await selection.ids_of_state(self._answers, self.keys, state)
-        finished = state in RESULT_FIELD
+        finished = state.name in RESULT_FIELD
         if not finished and not include_scheduled and any(one.startswith("repeat:") for one in ids):
             for one in await selection.scheduled_ids(self._answers, self.keys):
                 ids.pop(one, None)
@@ -152,11 +152,11 @@ class MassChanges(QueueBase):
             for one, options in zip(ids, all_options, strict=True)
         ]
 
-    def _removal(self, state: str, ids: Sequence[str]) -> _Part:
-        place = self.keys.of(part_of(state))
-        kind = "list" if is_list(state) else "zset"
+    def _removal(self, state: State, ids: Sequence[str]) -> _Part:
+        place = self.keys.of(state.part)
+        kind = "list" if state.is_list else "zset"
         # The last job of a scheduler that has come to its end still counts as its next run: none of a finished one.
-        schedulers = self.keys.of("repeat:none" if state in RESULT_FIELD else "repeat")
+        schedulers = self.keys.of("repeat:none" if state.name in RESULT_FIELD else "repeat")
 
         async def calls(batch: Sequence[str]) -> list[Arguments]:
             return [((self.keys.job(one), schedulers, place), (one, "0", self.keys.base, kind)) for one in batch]

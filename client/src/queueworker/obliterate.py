@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Unpack
 
-from queueworker.changes import BATCH, Change
+from queueworker.changes import BATCH, Change, changeable
 from queueworker.errors import JobStateError, PartlyDoneError, RedisWriteError
 from queueworker.mass import ALL, How, MassChanges
 from queueworker.switches import Switches
@@ -33,8 +33,8 @@ class Obliteration(MassChanges, Switches):
         if how.get("dry_run"):
             return Change(matched=matched)
         await self.pause()
-        parents = await self._select("waiting-children", ALL)
-        await self._change([self._removal("waiting-children", parents)], batch=how.get("batch", BATCH))
+        parents = await self._select(changeable("waiting-children"), ALL)
+        await self._change([self._removal(changeable("waiting-children"), parents)], batch=how.get("batch", BATCH))
         return await self._obliterate(Change(matched=matched), force=force, **how)
 
     async def _obliterate(self, change: Change, *, force: bool, **how: Unpack[How]) -> Change:

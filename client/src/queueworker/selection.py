@@ -9,21 +9,22 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from queueworker.batch import Command
-from queueworker.changes import JobFilter, is_list, part_of
+from queueworker.changes import JobFilter
 from queueworker.keys import QueueKeys
+from queueworker.states import State
 
 PAGE = 1000
 
 Run = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
 
-async def ids_of_state(run: Run, keys: QueueKeys, state: str) -> dict[str, float]:
+async def ids_of_state(run: Run, keys: QueueKeys, state: State) -> dict[str, float]:
     """Return the ids of a state with their scores, 0 for those of a list; those that finished first stand first.
 
     Everything that stood there from the first page to the last is found, once.
     """
-    key = keys.of(part_of(state))
-    if is_list(state):
+    key = keys.of(state.part)
+    if state.is_list:
         return dict.fromkeys(await _list_members(run, key), 0.0)
     scores = await _zset_members(run, key)
     return dict(sorted(scores.items(), key=lambda one: one[1]))
