@@ -15,6 +15,7 @@ from queueworker.keys import MAX_PRIORITY, QueueKeys
 from queueworker.options import MAX_DUE_MS, JobOptions, Priority, usable_job_id, usable_queue_name
 
 KEYS = QueueKeys("bull", "q")
+PARENT = {"id": "p", "queue": "bull:q"}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,24 @@ def test_an_id_that_passes_is_one_that_node_accepts(job_id: str) -> None:
         ({"removeOnComplete": {}}, "removeOnComplete"),
         ({"removeOnFail": {"age": -1}}, "removeOnFail"),
         ({"remove_on_fail": "yes"}, "remove_on_fail"),
-        ({"repeat": {"every": 5}}, "repeat"),
+        ({"repeat": {"every": 5}}, "repeat: there is no such option"),
+        ({"timestamp": 5}, "timestamp: there is no such option"),
+        ({"debounce": {"id": "d"}}, "debounce"),
+        ({"sizeLimit": 0}, "sizeLimit"),
+        ({"stack_trace_limit": -1}, "stack_trace_limit"),
+        ({"keepLogs": 1.5}, "keepLogs"),
+        ({"parent": {"id": "p"}}, "parent.queue"),
+        ({"parent": {"id": "p", "queue": "children"}}, "write for example bull:children"),
+        ({"parent": {"id": "p", "queue": "bull:"}}, "write for example bull:queue"),
+        ({"parent": {"id": "", "queue": "bull:q"}}, "parent.id"),
+        ({"parent": {"id": "a:b:c", "queue": "bull:q"}}, "parent.id.*must not contain ':'"),
+        ({"parent": {"id": 5, "queue": "bull:q"}}, "parent.id"),
+        ({"failParentOnFailure": 1}, "failParentOnFailure"),
+        ({"fpof": True, "rdof": True}, "failParentOnFailure and removeDependencyOnFailure exclude each other"),
+        ({"parent": PARENT, "deduplication": {"id": "d"}}, "deduplication and parent exclude each other"),
+        ({"deduplication": {"id": "d", "ttl": 1.5}}, "deduplication.ttl"),
+        ({"deduplication": {"id": "d", "reschedule": True}}, "reschedule: there is no such option"),
+        ({"telemetry": {"metadata": 5}}, "telemetry.metadata"),
     ],
 )
 def test_an_option_that_cannot_be_is_named(options: dict[str, Any], named: str) -> None:
@@ -184,3 +202,48 @@ def test_queue_names(name: str) -> None:
     with pytest.raises(InvalidJobError, match="queue name"):
         usable_queue_name(name)
     assert usable_queue_name("killmail") == "killmail"
+
+
+def test_what_a_child_does_to_its_parent_in_all_spellings() -> None:
+    snake = JobOptions.of(parent=PARENT, ignore_dependency_on_failure=True, continue_parent_on_failure=False)
+    camel = JobOptions.of(parent=PARENT, ignoreDependencyOnFailure=True, continueParentOnFailure=False)
+    short = JobOptions.of(parent=PARENT, idof=True, cpof=False)
+    assert snake == camel == short
+    assert snake.on_failure == ["ignoreDependencyOnFailure"]
+    encoded = snake.encode()
+    assert (encoded["idof"], encoded["cpof"], encoded["parent"]) == (True, False, PARENT)
+
+
+@pytest.mark.parametrize(("given_id", "stored"), [("order:7", "order-7"), ("12", "12"), ("a-b", "a-b")])
+def test_the_id_of_a_parent_is_mapped_as_it_was_when_it_was_added(given_id: str, stored: str) -> None:
+    job = Job.create("n", parent={"id": given_id, "queue": "bull:parents"}, fail_parent_on_failure=True)
+    head = msgpack.unpackb(job.call(KEYS, timestamp_ms=1)[-3])
+    key = f"bull:parents:{stored}"
+    assert head[4:7] == [key, f"{key}:dependencies", {"id": stored, "queueKey": "bull:parents", "fpof": True}]
+
+
+def test_what_is_to_happen_to_a_parent_needs_one() -> None:
+    with pytest.raises(InvalidJobError, match="job n: option removeDependencyOnFailure: needs a parent"):
+        Job.create("n", rdof=True).call(KEYS, timestamp_ms=1)
+
+
+def test_telemetry_travels_under_its_short_names() -> None:
+    encoded = JobOptions.of(telemetry={"metadata": "00-abc", "omit_context": True}).encode()
+    assert (encoded["tm"], encoded["omc"]) == ("00-abc", True)
+    assert "telemetry" not in encoded
+
+
+@given(st.text(max_size=20), st.integers(1, 60))
+def test_the_size_of_data_is_limited_as_node_counts_it(text: str, limit: int) -> None:
+    size = len(json.dumps({"t": text}, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    if size <= limit:
+        assert Job.create("n", {"t": text}, size_limit=limit).options.encode()["sizeLimit"] == limit
+    else:
+        with pytest.raises(InvalidJobError, match=f"has {size} bytes, the limit is {limit}"):
+            Job.create("n", {"t": text}, size_limit=limit)
+
+
+@pytest.mark.parametrize("options", [{"job_id": "\ud800"}, {"attempts": 2**70}, {"telemetry": {"metadata": "\ud800"}}])
+def test_what_cannot_be_packed_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidJobError, match="cannot be sent"):
+        Job.create("n", **options).call(KEYS, timestamp_ms=1)

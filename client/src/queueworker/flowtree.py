@@ -121,14 +121,9 @@ class TreeReader:
             raise InvalidJobError("get_flow: depth and max_children must be at least 1")
         root = _Reading(key)
         levels = [[root]]
-        while levels[-1]:
-            level = levels[-1]
-            is_last = len(levels) == depth
-            for start in range(0, len(level), _TOGETHER):
-                await self._read_jobs(level[start : start + _TOGETHER])
-            if is_last:
-                break
-            levels.append(await self._children(level, max_children))
+        while levels[-1] and len(levels) < depth:
+            levels.append(await self._read_level(levels[-1], max_children))
+        await self._read_level(levels[-1], 0)
         if not root.stored:
             return None
         nodes: dict[int, FlowNode] = {}
@@ -136,37 +131,32 @@ class TreeReader:
             nodes[id(one)] = self._node(one, tuple(nodes[id(child)] for child in one.children))
         return nodes[id(root)]
 
-    async def _read_jobs(self, level: Sequence[_Reading]) -> None:
+    async def _read_level(self, level: Sequence[_Reading], max_children: int) -> list[_Reading]:
+        """Read the jobs of a level, and the keys of so many children of each, which are returned."""
+        for start in range(0, len(level), _TOGETHER):
+            await self._read_jobs(level[start : start + _TOGETHER], max_children)
+        return [child for one in level for child in one.children]
+
+    async def _read_jobs(self, jobs: Sequence[_Reading], max_children: int) -> None:
+        scans = [(one, _Scan(state, one.key, max_children)) for one in jobs for state in _PARTS if max_children]
         commands: list[Command] = []
-        for one in level:
+        for one in jobs:
             commands.append(("HGETALL", one.key))
             commands += [(count, f"{one.key}:{part}") for part, count, _ in _PARTS.values()]
-        replies = await self._run(commands)
+        replies = await self._run([*commands, *(scan.command for _, scan in scans)])
         raise_first(replies)
         width = 1 + len(_PARTS)
-        for i, one in enumerate(level):
+        for i, one in enumerate(jobs):
             stored, *counts = replies[i * width : (i + 1) * width]
             one.stored = stored if isinstance(stored, dict) else dict(zip(stored[::2], stored[1::2], strict=True))
             one.counts = ChildCounts(*map(int, counts))
-
-    async def _children(self, level: Sequence[_Reading], max_children: int) -> list[_Reading]:
-        """Read the keys of the children of a level's jobs and return them."""
-        scans = [
-            (one, _Scan(state, one.key, max_children))
-            for one in level
-            for state in _PARTS
-            if getattr(one.counts, state)
-        ]
+        _take([scan for _, scan in scans], replies[len(commands) :])
         while waiting := [scan for _, scan in scans if scan.is_open]:
-            for start in range(0, len(waiting), _TOGETHER):
-                part = waiting[start : start + _TOGETHER]
-                replies = await self._run([scan.command for scan in part])
-                raise_first(replies)
-                for scan, reply in zip(part, replies, strict=True):
-                    scan.take(reply)
+            replies = await self._run([scan.command for scan in waiting])
+            raise_first(replies)
+            _take(waiting, replies)
         for one, scan in scans:
             one.children += [_Reading(key, scan.state, told) for key, told in scan.found.items()]
-        return [child for one in level for child in one.children]
 
     def _node(self, one: _Reading, children: tuple[FlowNode, ...]) -> FlowNode:
         stored = one.stored
@@ -188,6 +178,11 @@ class TreeReader:
             counts=one.counts,
             children=children,
         )
+
+
+def _take(scans: Sequence[_Scan], replies: Sequence[Any]) -> None:
+    for scan, reply in zip(scans, replies, strict=True):
+        scan.take(reply)
 
 
 def _entries(items: Any, *, alone: bool) -> list[tuple[str, str | None]]:

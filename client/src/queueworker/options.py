@@ -120,7 +120,7 @@ class ParentOptions(_Options):
     def _queue_has_a_prefix(cls, value: str) -> str:
         prefix, _, name = value.rpartition(":")
         if not prefix or not name:
-            raise ValueError(f"it must be prefix and queue: write for example bull:{name or value or 'queue'}")
+            raise ValueError(f"it must be prefix and queue: write for example bull:{name or 'queue'}")
         return value
 
     @property
