@@ -453,3 +453,28 @@ async def test_many_pages_are_all_found(queue: Queue, client: Redis) -> None:
     assert await queue.clear("waiting", dry_run=True) == Change(matched=3500)
     assert await queue.clear("waiting") == Change(matched=3500, done=3500)
     assert not await client.keys("bull:q:x*")
+
+
+async def test_drain_takes_jobs_around_the_next_run_of_a_scheduler(queue: Queue, client: Redis) -> None:
+    await _wait_around_a_scheduler(queue, client)
+    assert await queue.drain() == Change(matched=2, done=2)
+    assert await client.lrange("bull:q:wait", 0, -1) == ["repeat:s:1"]
+    assert await client.exists("bull:q:repeat:s:1")
+
+
+async def test_the_stock_drain_keeps_a_job_without_data_and_loses_the_scheduler(queue: Queue, client: Redis) -> None:
+    """The reason why ours goes job by job."""
+    await _wait_around_a_scheduler(queue, client)
+    await BullQueue("q", {"connection": client}).drain()
+    left = await client.lrange("bull:q:wait", 0, -1)
+    assert left == ["after"]
+    assert not await client.exists("bull:q:after")
+
+
+async def _wait_around_a_scheduler(queue: Queue, client: Redis) -> None:
+    """The next run of a scheduler has come due and waits between two other jobs."""
+    await queue.enqueue("n", job_id="before", lifo=True)
+    await client.hset("bull:q:repeat:s:1", mapping={"name": "n", "timestamp": 1, "rjk": "s", "opts": "{}"})
+    await client.zadd("bull:q:repeat", {"s": 1})
+    await client.rpush("bull:q:wait", "repeat:s:1")
+    await queue.enqueue("n", job_id="after", lifo=True)
