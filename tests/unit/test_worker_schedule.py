@@ -54,10 +54,11 @@ def test_limit_and_end_date_end_the_schedule() -> None:
     assert next_in({"every": 1000, "limit": 3, "count": 3}) is None
     assert next_in({"every": 1000, "limit": 3, "count": 2}) is not None
     assert next_in({"pattern": "* * * * *", "endDate": "2026-03-29T00:29:00Z"}) is None
-    found = next_in({"pattern": "* * * * *", "endDate": "2026-03-29T00:31:00Z", "startDate": NOW + 600_000})
+    assert next_in({"pattern": "0 * * * *", "endDate": "2026-03-29T00:59:59Z"}) is None, "the next would be too late"
+    found = next_in({"pattern": "* * * * *", "endDate": "2026-03-29T00:41:00Z", "startDate": NOW + 600_000})
     assert found is not None
     assert found[0] == datetime(2026, 3, 29, 0, 41, tzinfo=UTC)
-    assert found[1]["repeat"]["endDate"] == NOW + 60_000
+    assert found[1]["repeat"]["endDate"] == NOW + 660_000
 
 
 @pytest.mark.parametrize("repeat", [None, {}, {"limit": 1}, {"pattern": "not a pattern"}])

@@ -64,6 +64,8 @@ def next_of(job: Job, *, now_ms: int) -> tuple[int, bytes] | None:
         return None
     base = max(now_ms, int(job.opts.get("prevMillis") or 0))
     next_ms = _next_of_pattern(repeat, base) if repeat.get("pattern") else base
+    if repeat.get("pattern") and end_ms is not None and next_ms > end_ms:
+        return None
     return next_ms, _options(job, repeat, count=count, next_ms=next_ms, now_ms=now_ms)
 
 
@@ -83,14 +85,12 @@ def _options(job: Job, repeat: Mapping[str, Any], *, count: int, next_ms: int, n
 
 
 def _next_of_pattern(repeat: Mapping[str, Any], base_ms: int) -> int:
-    start_ms = _milliseconds(repeat.get("startDate")) or 0
     # Few workers ever need it, and it takes its time to import.
-    from croniter import croniter
+    from queueworker import cron
 
     zone: tzinfo = ZoneInfo(str(repeat["tz"])) if repeat.get("tz") else UTC
-    base = datetime.fromtimestamp(max(base_ms, start_ms) / 1000, tz=zone)
-    moment = croniter(str(repeat["pattern"]), base, second_at_beginning=True).get_next(datetime)
-    return max(base_ms, int(moment.timestamp() * 1000))
+    after_ms = max(base_ms, _milliseconds(repeat.get("startDate")) or 0)
+    return cron.next_ms(str(repeat["pattern"]), tz=zone, after_ms=after_ms)
 
 
 def _milliseconds(value: Any) -> int | None:
