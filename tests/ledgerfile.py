@@ -89,12 +89,19 @@ class Fault:
     workers: frozenset[str] | None = None
     excuses: bool = True
     """Jobs that run during it may run again."""
+    holds_up: bool = False
+    """A worker may have taken a job before it and begin it only now, when another one has run it."""
 
     def hits(self, run: Run, *, recording_seconds: float) -> bool:
         """Tell whether the run may have been under way, its end not yet recorded."""
         if not self.excuses or (self.workers is not None and run.worker not in self.workers):
             return False
         return run.start <= self.end and (run.end is None or run.end + recording_seconds >= self.begin)
+
+    def held_up(self, run: Run, *, recording_seconds: float) -> bool:
+        """Tell whether the run may have been begun so late because of it."""
+        here = self.holds_up and self.workers is not None and run.worker in self.workers
+        return here and self.begin <= run.start <= self.end + recording_seconds
 
 
 def read_runs(directory: Path) -> list[Run]:
@@ -138,6 +145,10 @@ def wrongs(
             if not any(run.end is not None for run in told):
                 found.append(f"lost: {key} attempt {attempt}: {told or 'never started'}")
             for run, following in itertools.pairwise(told):
-                if not any(fault.hits(run, recording_seconds=recording_seconds) for fault in faults):
+                if not any(
+                    fault.hits(run, recording_seconds=recording_seconds)
+                    or fault.held_up(following, recording_seconds=recording_seconds)
+                    for fault in faults
+                ):
                     found.append(f"twice without a fault: {run} and again {following}")
     return found + [f"not wanted: {runs}" for runs in by_attempt.values()]

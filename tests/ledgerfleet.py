@@ -89,6 +89,13 @@ class Fleet:
         await worker.ended()
         return Fault("SIGKILL", begin, time.monotonic(), frozenset({name}))
 
+    async def freeze(self, name: str, *, seconds: float) -> Fault:
+        begin = time.monotonic()
+        self.running[name].send(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        self.running[name].send(signal.SIGCONT)
+        return Fault(f"stood still for {seconds} s", begin, time.monotonic(), frozenset({name}), holds_up=True)
+
     async def drain(self, *names: str) -> list[int]:
         """Send SIGTERM to workers and return their exit codes."""
         workers = [self.running.pop(name) for name in names]

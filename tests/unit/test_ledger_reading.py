@@ -31,6 +31,8 @@ def test_a_second_run_needs_a_fault_that_hit_the_first() -> None:
     assert len(found(Fault("kill", 0.5, 0.9))) == 1
     assert len(found(Fault("kill", 1.5, 1.6, frozenset({"two"})))) == 1
     assert len(found(Fault("cut", 1.5, 1.6, excuses=False))) == 1
+    assert found(Fault("frozen", 0.5, 4.9, frozenset({"two"}), holds_up=True)) == []
+    assert len(found(Fault("frozen", 0.5, 4.4, frozenset({"two"}), holds_up=True))) == 1
 
 
 def test_an_attempt_that_was_not_wanted_is_told() -> None:
