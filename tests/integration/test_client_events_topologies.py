@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def address(client: Redis) -> tuple[str, int]:
 
 
 async def test_events_through_a_failover_by_a_sentinel(admins: Callable[..., Redis], tmp_path: Path) -> None:
-    master, replica = admins(), admins()
+    master, replica = (admins(**{"repl-diskless-sync-delay": 0}) for _ in range(2))
     await replica.replicaof(*address(master))
     port = free_port()
     config = tmp_path / "sentinel.conf"
@@ -86,20 +85,23 @@ async def test_events_through_a_failover_by_a_sentinel(admins: Callable[..., Red
     settings = ConnectionSettings(
         sentinel=SentinelSettings(master_name="group", nodes=(Node(host="127.0.0.1", port=port),))
     )
-    with subprocess.Popen(
-        [get_binary_path(), config, "--sentinel"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    ) as process:
-        try:
-            async with Redis(
-                host="127.0.0.1", port=port, decode_responses=True, protocol=2, retry=Retry(NoBackoff(), 0)
-            ) as sentinel:
-                await eventually(lambda: sentinel.execute_command("SENTINEL", "REPLICAS", "group"))
-                await _through_a_failover(settings, sentinel, replica)
-        finally:
-            process.terminate()
+    process = await asyncio.create_subprocess_exec(
+        *(get_binary_path(), config, "--sentinel"), cwd=tmp_path, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with Redis(
+            host="127.0.0.1", port=port, decode_responses=True, protocol=2, retry=Retry(NoBackoff(), 0)
+        ) as sentinel:
+            # It looks at its servers every ten seconds otherwise.
+            await eventually(lambda: sentinel.execute_command("SENTINEL", "DEBUG", "info-period", 200))
+            await eventually(lambda: sentinel.execute_command("SENTINEL", "REPLICAS", "group"))
+            await _through_a_failover(settings, master, replica)
+    finally:
+        process.terminate()
+        await process.wait()
 
 
-async def _through_a_failover(settings: ConnectionSettings, sentinel: Redis, replica: Redis) -> None:
+async def _through_a_failover(settings: ConnectionSettings, master: Redis, replica: Redis) -> None:
     async with Queue("q", settings) as queue, queue.events(**QUICK) as events:
         await queue.enqueue("n", job_id="one")
         assert await take(events, 2) == ["one", "one"]
@@ -111,15 +113,11 @@ async def _through_a_failover(settings: ConnectionSettings, sentinel: Redis, rep
         reading = asyncio.create_task(take(events, 2))
         await asyncio.sleep(0.1)
 
-        async def fail_over() -> bool:
-            # Refused until the Sentinel has looked at the replica.
-            await sentinel.execute_command("SENTINEL", "FAILOVER", "group")
-            return True
-
         async def is_master() -> bool:
             return bool((await replica.role())[0] == "master")
 
-        await eventually(fail_over)
+        with suppress(RedisError):
+            await master.shutdown(nosave=True)
         await eventually(is_master)
         await replica.xadd("bull:q:events", {"event": "waiting", "jobId": "two"})
         await replica.xadd("bull:q:events", {"event": "waiting", "jobId": "three"})
