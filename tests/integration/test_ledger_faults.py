@@ -72,7 +72,7 @@ class Bench:
         begin = time.monotonic()
         self.server.terminate()
         await asyncio.sleep(down)
-        await asyncio.to_thread(self.server.start)
+        await asyncio.to_thread(self.server.start, 60)
         self.faults.append(Fault(f"Redis killed, {down} s away", begin, time.monotonic()))
 
     async def cut(self) -> None:
