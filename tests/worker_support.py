@@ -63,7 +63,9 @@ async def working(
 ) -> AsyncIterator[Worker]:
     """Run a worker in this loop with short times; drain it at the end."""
     link, blocking = link_to(settings, client_name="test"), link_to(settings)
-    worker = Worker(handler, EngineOptions(**{"queue": queue, **SHORT, **options}), link=link, blocking=blocking)
+    limit = options.pop("job_limit", None)
+    chosen = EngineOptions(**{"queue": queue, **SHORT, **options})
+    worker = Worker(handler, chosen, link=link, blocking=blocking, job_limit=limit)
     run = asyncio.create_task(worker.run())
     try:
         yield worker

@@ -30,7 +30,11 @@ class WaitingChildrenError(Exception):
 
 
 class RateLimitError(Exception):
-    """Raise it in a processor to put the job back, no attempt used, and to hold the whole queue for `limit_ms`."""
+    """Raise it in a processor to put the job back, no attempt used, and to hold its queue for `limit_ms`.
+
+    Held are this worker and, by BullMQ's limiter key, every worker of the queue that has a `limiter`, or all of them
+    where the queue has a global rate limit: BullMQ's scripts look at the key only then.
+    """
 
     def __init__(self, limit_ms: int) -> None:
         if limit_ms < 1:

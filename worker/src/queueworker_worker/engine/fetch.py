@@ -45,6 +45,7 @@ class Fetcher:
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._polls = False
+        self._held_until = 0.0
         self.empty = False
         """The last look found nothing to take."""
         self.last_look: float | None = None
@@ -68,6 +69,20 @@ class Fetcher:
         """Look for jobs again."""
         self._resumed.set()
 
+    def hold(self, seconds: float) -> None:
+        """Take no job for so long: BullMQ's scripts heed a limit set by hand only where a worker has a limiter."""
+        self._held_until = max(self._held_until, self._clock() + seconds)
+
+    @property
+    def may_take(self) -> bool:
+        """Neither paused nor held."""
+        return self._resumed.is_set() and (not self._held_until or self.held_seconds <= 0)
+
+    @property
+    def held_seconds(self) -> float:
+        """For how long no job may be taken; zero or less where there is no hold."""
+        return self._held_until - self._clock()
+
     async def next(self, token: str, unwanted: Callable[[], bool] = lambda: False) -> Taken | None:
         """Return the next job, locked with the token; None once stopped, or when the slot is unwanted.
 
@@ -90,6 +105,8 @@ class Fetcher:
                 lost = False
                 if self.paused:
                     await self._until_resumed()
+                elif (held := self.held_seconds) > 0:
+                    await self._pause(min(held, self._options.drain_delay_seconds))
                 elif not self._limit.reserve():
                     await self._until_limit_changes()
                 elif isinstance(found := await self._take(token), Taken):

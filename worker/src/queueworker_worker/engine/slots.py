@@ -71,15 +71,17 @@ class Slots:
                 slot.task.cancel()
         return len(running)
 
-    async def abandon(self, *, grace: float) -> None:
-        """Wait for the slots, cancel those that take longer than `grace` seconds, and wait for them no more."""
+    async def ended(self, *, within_seconds: float) -> None:
+        """Wait until all slots have ended, but not longer than that."""
         tasks = [slot.task for slot in self._slots if slot.task is not None]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            for task in late:
-                task.cancel()
-            # One step, for those that take notice.
-            await asyncio.sleep(0)
+            await asyncio.wait(tasks, timeout=within_seconds)
+
+    def abandon(self) -> None:
+        """Cancel the slots that are left and wait for them no more: `run` returns."""
+        for slot in self._slots:
+            if slot.task is not None:
+                slot.task.cancel()
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 

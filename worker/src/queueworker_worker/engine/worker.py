@@ -194,13 +194,15 @@ class Worker:
         self.drain()
         self._giving_back = self._finisher.ending = self._schedulers.ending = True
         self._slots.cancel(lambda job: True, None)
-        await self._slots.abandon(grace=grace)
+        await self._slots.ended(within_seconds=grace)
         left = self._locks.held()
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await asyncio.gather(*(self._finisher.give_back(job_id, token) for job_id, token in left.items()))
         except TimeoutError:
             _log.error("queue %s: not all of %d jobs given back: no answer in time", self.queue, len(left))
+        finally:
+            self._slots.abandon()
 
     async def _say_goodbye(self) -> None:
         try:
@@ -245,7 +247,8 @@ class Worker:
             value, error = await self._run(slot, active)
             if self._giving_back and error is not None:
                 # Whatever it made of the cancel, it did not come from the job.
-                await self._finisher.give_back(job.id, token)
+                if job.id in self._locks:
+                    await self._finisher.give_back(job.id, token)
                 return None
             return await self._end(slot, active, value, error)
         finally:
@@ -271,7 +274,9 @@ class Worker:
     async def _end(self, slot: Slot, active: ActiveJob, value: Any, error: BaseException | None) -> Taken | None:
         """Record how a job ended, and tell the listeners."""
         verdict, error = self._verdict(active, value, error)
-        reserved = not slot.retired and not self._fetcher.paused and self._limit.reserve()
+        if isinstance(verdict, outcome.RateLimited):
+            self._fetcher.hold(verdict.limit_ms / 1000)
+        reserved = not slot.retired and self._fetcher.may_take and self._limit.reserve()
         following = None
         try:
             following, done = await self._finisher.record(active, verdict, slot.token, fetch=reserved)
