@@ -38,7 +38,9 @@ def run_cli(
     )
 
 
-def run_here(settings: ConnectionSettings | None, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run_here(
+    settings: ConnectionSettings | None, *arguments: str, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a command in this process, where what matters is what it does and prints; it sees no terminal."""
     from queueworker.cli import app
 
@@ -47,7 +49,7 @@ def run_here(settings: ConnectionSettings | None, *arguments: str, stdin: str = 
     with (
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        mock.patch.dict(os.environ, {**clean_environment(), **place}, clear=True),
+        mock.patch.dict(os.environ, {**clean_environment(), **place, **environment}, clear=True),
         mock.patch.object(sys, "stdin", io.StringIO(stdin)),
     ):
         code = app.run(["queueworker", *arguments])

@@ -155,7 +155,7 @@ def test_schedulers(redis_settings: ConnectionSettings, admin: redis.Redis) -> N
 
     asyncio.run(schedule())
     table = run_here(redis_settings, "schedulers", "q").stdout
-    assert re.search(r"^nightly +report +0 3 \* \* \* Europe/Berlin +in \d+h", table, re.MULTILINE)
+    assert re.search(r"^nightly +report +0 3 \* \* \* Europe/Berlin +in \d+(ms|s|m|h)", table, re.MULTILINE)
     found = {one["id"]: one for one in json.loads(run_here(redis_settings, "schedulers", "q", "-o", "json").stdout)}
     assert found["nightly"]["state"] == "scheduled"
     assert (found["often"]["every"], found["often"]["limit"]) == (3_600_000, 5)
