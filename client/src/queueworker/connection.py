@@ -21,7 +21,8 @@ from redis.exceptions import ResponseError
 
 from queueworker.errors import SettingsError
 from queueworker.packing import Packing
-from queueworker.settings import ClusterSettings, ConnectionSettings, SentinelSettings, TlsSettings
+from queueworker.settings import ClusterSettings, ConnectionSettings, SentinelSettings
+from queueworker.tls import tls_context as tls_context
 
 # Above the longest block that a worker asks for, and never None: a silent peer must end somewhere.
 SOCKET_TIMEOUT_SECONDS = 30
@@ -97,25 +98,6 @@ async def drop_idle_connections(client: Client) -> None:
     """
     if not isinstance(client, RedisCluster):
         await client.connection_pool.disconnect(inuse_connections=False)
-
-
-def tls_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Return the TLS context of the settings; raises SettingsError naming the file that cannot be used."""
-    try:
-        # With a CA of their own the system's CAs are not trusted any more.
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"TLS: the CA file {tls.ca_file} cannot be used: {error}") from None
-    if tls.certificate_file is not None:
-        try:
-            context.load_cert_chain(tls.certificate_file, tls.key_file)
-        except (OSError, ssl.SSLError) as error:
-            files = f"{tls.certificate_file} and {tls.key_file}"
-            raise SettingsError(f"TLS: certificate and key in {files} cannot be used: {error}") from None
-    if tls.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _retry(retries: int) -> Retry:
