@@ -6,7 +6,7 @@ first looks for what came of the one before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis.exceptions as redis_errors
@@ -65,7 +65,7 @@ class QueueAdding(QueueBase):
                 if i not in settled
             }
             resent = True
-            replies = await self._replies(list(attempts.values()))
+            replies = await self._replies(list(attempts.values())) if attempts else []
             raise_first(
                 [_settle(settled, i, one, reply) for (i, one), reply in zip(attempts.items(), replies, strict=True)]
             )
@@ -80,10 +80,30 @@ class QueueAdding(QueueBase):
         """
         stored = await self._run([("HGET", self.keys.job(job.id), "timestamp") for job in jobs])
         raise_first(stored)
-        return {
+        arrived = {
             i: Enqueued(job.id, Outcome.ADDED)
             for i, (job, one) in enumerate(zip(jobs, stored, strict=True))
             if is_ours(job, one, timestamp_ms)
+        }
+        return arrived | await self._overtaken({i: jobs[i] for i in range(len(jobs)) if i not in arrived}, timestamp_ms)
+
+    async def _overtaken(self, jobs: Mapping[int, Job], timestamp_ms: int) -> dict[int, Enqueued]:
+        """Return which jobs came too late to take another one's place: a newer one stands there."""
+        ids = {
+            i: job.options.deduplication.id
+            for i, job in jobs.items()
+            if job.options.deduplication is not None and job.options.deduplication.replace
+        }
+        if not ids:
+            return {}
+        holders = await self._run([("GET", self.keys.of(f"de:{one}")) for one in ids.values()])
+        raise_first(holders)
+        times = await self._run([("HGET", self.keys.job(str(holder)), "timestamp") for holder in holders])
+        raise_first(times)
+        return {
+            i: Enqueued(str(holder), Outcome.DEDUPLICATED)
+            for i, holder, since in zip(ids, holders, times, strict=True)
+            if since is not None and int(since) > timestamp_ms
         }
 
     async def _replies(self, attempts: Sequence[Attempt]) -> list[list[Any]]:
