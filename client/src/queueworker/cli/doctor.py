@@ -19,7 +19,7 @@ _HELP = (
     "unknown, warning, error), message and remedy; queue and remedy may be null.\n\n"
     "Exit code 1 if one of them is an error, else 0."
 )
-_ROLES = ("worker", "producer")
+_ROLES = ("worker", "producer", "operator")
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def doctor(
     ] = None,
     role: Annotated[
         list[str] | None,
-        typer.Option(help="worker or producer: what this user should be able to do. Default: both."),
+        typer.Option(help="worker, producer or operator: what this user should be able to do. Default: the first two."),
     ] = None,
     output_format: parameters.Output = Format.TABLE,
     prefix: parameters.Prefix = "bull",
@@ -48,9 +48,9 @@ def doctor(
     from queueworker.doctor.findings import worst
 
     if any(one not in _ROLES for one in role or ()):
-        raise typer.BadParameter(f"--role: use {' or '.join(_ROLES)}")
+        raise typer.BadParameter(f"--role: use {', '.join(_ROLES)}")
     settings = connection(redis_host, redis_port)
-    findings = asyncio.run(diagnose(settings, prefix=prefix, names=queues or (), roles=role or _ROLES))
+    findings = asyncio.run(diagnose(settings, prefix=prefix, names=queues or (), roles=role or _ROLES[:2]))
     status = worst(findings)
     if output_format is Format.JSON:
         checks = [dataclasses.asdict(one) for one in findings]

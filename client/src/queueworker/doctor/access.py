@@ -27,13 +27,34 @@ _SCRIPTS: Mapping[str, tuple[str, ...]] = {
         *("addStandardJob", "addDelayedJob", "addPrioritizedJob", "addParentJob", "addJobScheduler"),
         *("removeJobScheduler", "removeDeduplicationKey"),
     ),
+    "operator": (),
 }
 _DIRECT: Mapping[str, tuple[str, ...]] = {
     "worker": ("EVALSHA", "SCRIPT LOAD", "BZPOPMIN", "PING", "HSET", "HDEL", "HINCRBY", "HGETALL", "MGET", "ZADD"),
     # Which way to push is an argument of the scripts.
     "producer": ("EVALSHA", "SCRIPT LOAD", "EXISTS", "HGET", "LPUSH", "RPUSH"),
+    # It reads by a script where that is allowed, but these do.
+    "operator": (
+        *(
+            "EXISTS",
+            "GET",
+            "HGET",
+            "HMGET",
+            "INFO",
+            "LINDEX",
+            "LLEN",
+            "LRANGE",
+            "MGET",
+            "PTTL",
+            "ROLE",
+            "TIME",
+            "XREAD",
+        ),
+        *("ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE"),
+    ),
 }
 ROLES = tuple(_SCRIPTS)
+DEFAULT_ROLES = ("worker", "producer")
 
 # What stands after the command's name: K a key of the queue. Commands that are missing here take one key.
 _WORDS = {
@@ -51,8 +72,8 @@ _WORDS = {
     "XTRIM": "K MAXLEN 1",
     "EVALSHA": "0123456789012345678901234567890123456789 1 K",
     "SCRIPT LOAD": "return",
-    "PING": "",
-    "TIME": "",
+    "XREAD": "COUNT 1 STREAMS K 0",
+    **dict.fromkeys(("PING", "TIME", "INFO", "ROLE"), ""),
 }
 _CALL = re.compile(r"""(?:rcall|redis\.call)\(\s*["']([A-Za-z]+)["']""")
 
@@ -76,12 +97,12 @@ async def check(run: Run, keys: QueueKeys, role: str) -> Finding:
         return _cannot_tell(name)
     denied = [command for command, reply in zip(needed, replies, strict=True) if not _is_allowed(reply)]
     if not denied:
-        return ok(name, f"user {user} may run all {len(needed)} commands that a {role} needs", queue=keys.queue)
+        return ok(name, f"user {user} may run all {len(needed)} commands that {_a(role)} needs", queue=keys.queue)
     if all(_is_about_keys(reply) for reply in replies if not _is_allowed(reply)):
         message = f"user {user} may not use the keys of the queue"
         return error(name, message, f"grant the pattern ~{keys.base}* to this user", queue=keys.queue)
     listed = [command.lower().replace(" ", "|") for command in denied]
-    message = f"user {user} lacks what a {role} needs: {', '.join(listed)}"
+    message = f"user {user} lacks what {_a(role)} needs: {', '.join(listed)}"
     return error(name, message, f"grant {' '.join(f'+{one}' for one in listed)} to this user", queue=keys.queue)
 
 
@@ -89,6 +110,10 @@ def dry_run(user: str, command: str, keys: QueueKeys) -> Command:
     """Return the ACL DRYRUN of a command on a key of the queue."""
     words = _WORDS[command].split()
     return ("ACL", "DRYRUN", user, *command.split(), *(keys.of("meta") if word == "K" else word for word in words))
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role[0] in "aeiou" else f"a {role}"
 
 
 def _is_allowed(reply: Any) -> bool:

@@ -30,13 +30,13 @@ async def diagnose(
     *,
     prefix: str = "bull",
     names: Sequence[str] = (),
-    roles: Sequence[str] = access.ROLES,
+    roles: Sequence[str] = access.DEFAULT_ROLES,
     now_ms: Callable[[], float] = lambda: time.time() * 1000,
 ) -> list[Finding]:
     """Look at the server and at the queues named, or at all that are found under the prefix.
 
-    `roles` (`worker`, `producer`) are what the connection's user should be able to do. A server that cannot be reached
-    is a finding too. Raises SettingsError.
+    `roles` (`worker`, `producer`, `operator`) are what the connection's user should be able to do. A server that cannot
+    be reached is a finding too. Raises SettingsError.
     """
     client = connect(settings, retries=0 if settings.cluster is None else 1)
     try:
@@ -66,7 +66,7 @@ async def _diagnose(
     try:
         findings += await _server(run, now_ms)
         if not names:
-            names, found = await _discover(client, prefix)
+            names, found = await _discover(client, run, prefix)
             findings.append(found)
         keys = QueueKeys(prefix, names[0] if names else "queueworker-doctor")
         findings += [await access.check(run, keys, role) for role in roles]
@@ -113,7 +113,7 @@ def _denied(check: str, failure: BaseException) -> Finding:
     return unknown(check, told, "grant it to this user, or look as another one")
 
 
-async def _discover(client: Client, prefix: str) -> tuple[list[str], Finding]:
+async def _discover(client: Client, run: access.Run, prefix: str) -> tuple[list[str], Finding]:
     """Return the names of the queues under a prefix, by a walk that ends after some seconds."""
     if isinstance(client, RedisCluster):
         return [], unknown("queues", "a Cluster is not searched for queues", "name them: queueworker doctor QUEUE...")
@@ -121,7 +121,7 @@ async def _discover(client: Client, prefix: str) -> tuple[list[str], Finding]:
     pattern = f"{_literal(prefix)}:*:meta"
     cursor, end = 0, time.monotonic() + _SCAN_SECONDS
     while True:
-        replies = await run_together(client, [("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)], near="")
+        replies = await run([("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)])
         if isinstance(replies[0], BaseException):
             return [], _denied("queues", replies[0])
         cursor, found = int(replies[0][0]), replies[0][1]
