@@ -25,6 +25,7 @@ from worker_support import TESTS, WorkerProcess, eventually, worker_process
 import queueworker_worker
 from queueworker.queue import Queue
 from queueworker.settings import ConnectionSettings
+from queueworker_worker import processor
 
 
 @pytest.fixture
@@ -287,6 +288,23 @@ async def test_program_serves_queues_in_its_own_loop(
     assert await asyncio.wait_for(serving, 10) == 0
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert await asyncio.to_thread(lambda: "the program's own threads still work")
+
+
+async def test_program_that_cancels_its_workers_has_the_jobs_back(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis
+) -> None:
+    @processor("mine")
+    async def wait() -> None:
+        await asyncio.sleep(60)
+
+    (job,) = await add(redis_settings, "mine", None)
+    serving = asyncio.create_task(queueworker_worker.serve(wait, connection=redis_settings, environment={}))
+    await eventually(lambda: client.llen("bull:mine:active"))
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert await client.zscore("bull:mine:prioritized", job) is not None
+    assert await client.llen("bull:mine:active") == 0
 
 
 async def test_program_that_runs_a_burst_has_its_exit_code(

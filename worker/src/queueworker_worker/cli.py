@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +17,6 @@ import typer
 from queueworker.errors import QueueWorkerError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from queueworker_worker.registry import Registry
 
 USAGE_ERROR = 2
@@ -143,7 +140,7 @@ def _serve(wanted: _Wanted) -> int:
 
     from queueworker.settings import ConnectionSettings
     from queueworker_worker.registry import discover
-    from queueworker_worker.runtime import Mode, Service, serve
+    from queueworker_worker.runtime import Mode, Service, loop_factory, serve
     from queueworker_worker.settings import WorkerSettings
     from queueworker_worker.threads import all_ended
 
@@ -164,7 +161,7 @@ def _serve(wanted: _Wanted) -> int:
     told = threading.Event()
     # From here an exception would leave an open loop behind, so the signal is only noted until the loop takes it.
     signal.signal(signal.SIGTERM, lambda *_: told.set())
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(serve(service, told_to_end=told.is_set))
         if not runner.run(all_ended()):
             # Both the runner and the interpreter would wait for it, and it may never end.
@@ -193,12 +190,3 @@ def _supervise(wanted: _Wanted, processes: int) -> int:
 def _end_before_the_start(*_: object) -> None:
     # As PID 1 a process without a handler ignores the signal, and importing processors takes its time.
     raise SystemExit(0)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -66,12 +66,13 @@ def run(
 
     To be called in the main thread, which takes the signals. Returns the exit code.
     """
-    from queueworker_worker.runtime import Mode
+    from queueworker_worker.runtime import Mode, loop_factory
     from queueworker_worker.runtime import serve as serve_service
 
     mode = Mode(burst=burst, limit=limit)
     service = _service(declared, connection, tuple(queues), concurrency, prefix, mode, environment)
-    return asyncio.run(serve_service(service))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(serve_service(service))
 
 
 def _service(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from queueworker_worker.engine.worker import Worker
@@ -55,6 +55,10 @@ class Lifecycle:
             await self._until_the_end()
             if not all(run.done() for run in self._runs):
                 await self._drain()
+        except asyncio.CancelledError:
+            # A program that embeds the workers ends them so.
+            await self._give_back(list(self._runs))
+            raise
         finally:
             for one in others:
                 one.cancel()
@@ -94,8 +98,11 @@ class Lifecycle:
         why = "interrupted again" if self._ending.now.is_set() else f"not ended after {seconds:g} s"
         running = sum(self._runs[run].jobs_running for run in left)
         _log.warning("worker %s gives back %d jobs: %s", self._name, running, why)
-        await asyncio.gather(*(self._runs[run].give_back() for run in left))
-        await asyncio.wait(left, timeout=_LAST_WAIT_SECONDS)
+        await self._give_back(left)
+
+    async def _give_back(self, runs: Collection[asyncio.Task[None]]) -> None:
+        await asyncio.gather(*(self._runs[run].give_back() for run in runs if not run.done()))
+        await asyncio.wait(runs, timeout=_LAST_WAIT_SECONDS)
 
     async def _wait(self, seconds: float) -> set[asyncio.Task[None]]:
         """Wait until all have ended, the time is up or there is a hurry; return those that have not ended."""

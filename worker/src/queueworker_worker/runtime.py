@@ -86,6 +86,15 @@ class Service:
         )
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's factory where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
 async def serve(
     service: Service, *, told_to_end: Callable[[], bool] = lambda: False, ending: Ending | None = None
 ) -> int:
