@@ -8,7 +8,7 @@ from typing import Any
 from queueworker import inspection, listing, metrics, workers
 from queueworker.base import QueueBase
 from queueworker.batch import Command
-from queueworker.errors import RedisReadError, RedisWriteError
+from queueworker.errors import RedisReadError
 from queueworker.events import CURRENT_END, EventStream
 from queueworker.failures import access_error, is_wrong_type, may_pass
 from queueworker.metrics import Metrics
@@ -24,9 +24,12 @@ PAGE_SIZE = 100
 class QueueGetters(QueueBase):
     """The reading half of `Queue`; nothing here changes the queue, and what cannot be read raises RedisReadError.
 
-    All of it works by plain commands that only read, never KEYS, SCAN or CLIENT LIST. States are BullMQ's: `waiting`
-    (also `wait`), `prioritized`, `delayed`, `active`, `waiting-children`, `completed`, `failed`, and `paused` for the
-    list of BullMQ 5 and older; another name raises ValueError.
+    All of it but `stats` works by plain commands, never KEYS, SCAN or CLIENT LIST. A user that may read the snapshot
+    and XREAD needs more only for HGETALL (`job_statistics`, `children`) and SMEMBERS (`children`); without ZSCORE,
+    LPOS, HLEN and SCARD the record of `job` says what it lacks.
+
+    States are BullMQ's: `waiting` (also `wait`), `prioritized`, `delayed`, `active`, `waiting-children`, `completed`,
+    `failed`, and `paused` for the list of BullMQ 5 and older; another name raises ValueError.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -186,10 +189,7 @@ class QueueGetters(QueueBase):
                     raise reply
             return replies
 
-        try:
-            return await self._persist(send)
-        except RedisWriteError as error:
-            raise RedisReadError(str(error), reason=error.reason) from error.__cause__
+        return await self._persist(send, kind=RedisReadError)
 
     def _raise_for(self, command: Command, reply: Any) -> None:
         """Raise RedisReadError if the reply is an error."""
