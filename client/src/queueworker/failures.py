@@ -84,7 +84,9 @@ def _explain_redis(error: redis_errors.RedisError) -> tuple[str, str]:
     text = str(error)
     if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthenticationWrongNumberOfArgsError):
         return "RedisAuthFailed", "authentication failed: check user name and password"
-    if isinstance(error, redis_errors.NoPermissionError | redis_errors.AuthorizationError):
+    is_denied = isinstance(error, redis_errors.NoPermissionError | redis_errors.AuthorizationError)
+    # What a script is denied comes as an error of the script.
+    if is_denied or "ACL failure in script" in text:
         return "RedisDenied", _denial(text)
     if isinstance(error, redis_errors.OutOfMemoryError):
         return "RedisMemoryFull", "its memory is full (maxmemory with noeviction): raise maxmemory or remove jobs"

@@ -96,8 +96,9 @@ class QueueFlows(QueueBase):
                 ("HMGET", one.key, "timestamp", "parentKey"),
                 ("ZSCORE", one.keys.of("failed"), one.job.id),
             ]
-        replies = await self._run(commands)
-        raise_first(replies)
+        # Where MULTI is denied, the commands after it would be done one by one.
+        *replies, begun, ended = await self._run([*commands, ("MULTI",), ("EXEC",)])
+        raise_first([begun, ended, *replies])
         return [
             _Found(timestamp, parent_key, score is not None)
             for (timestamp, parent_key), score in zip(replies[::2], replies[1::2], strict=True)
