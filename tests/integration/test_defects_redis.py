@@ -75,11 +75,12 @@ async def test_d9_close_is_bounded_while_redis_is_away(durable: ValkeyServer, tm
         log = tmp_path / "worker.log"
         (tmp_path / "sleepers.py").write_text(
             "import asyncio\nfrom queueworker_worker.processor import processor\n"
-            "@processor('ledger')\nasync def work() -> None: await asyncio.sleep(60)\n"
+            "@processor('ledger')\nasync def work() -> None:\n    open('begun', 'w').close()\n"
+            "    await asyncio.sleep(60)\n"
         )
         variables = {"QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "0.5", "QUEUEWORKER_PROCESSORS": "sleepers"}
         with worker_process(settings_of(durable), log, "ledger", **variables) as worker:
-            await eventually(lambda: client.llen("bull:ledger:active"))
+            await eventually((tmp_path / "begun").exists)
             durable.terminate()
             begun = time.monotonic()
             worker.send(signal.SIGTERM)
