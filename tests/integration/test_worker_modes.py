@@ -101,6 +101,24 @@ async def test_fleet_works_passes_sigterm_on_and_answers_for_all(
     assert "its processes ended with 0, 0" in fleet.log()
 
 
+async def test_fleet_is_alive_only_while_all_its_members_are(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+) -> None:
+    environment = {"QUEUEWORKER_HEALTH_PORT": "0", "QUEUEWORKER_HEALTH_STALE_SECONDS": "1.5"}
+    with worker_process(redis_settings, log_file, "ledger", "--processes", "2", name="mail", **environment) as fleet:
+        await ready(fleet, "mail-1", "mail-2")
+        url = await probes_of(fleet)
+        await eventually(lambda: _is(probe(url + "/healthz"), (200, "alive")))
+        await add(redis_settings, "ledger", {"milliseconds": 4_000}, name="freeze")
+        code, said = await eventually(lambda: _bad(probe(url + "/healthz")), what=fleet.log())
+        assert code == 503
+        assert "the event loop stands still since" in said
+        assert said.startswith(("mail-1: ", "mail-2: "))
+        await eventually(lambda: _is(probe(url + "/healthz"), (200, "alive")))
+        fleet.send(signal.SIGTERM)
+        assert await fleet.ended() == 0
+
+
 async def test_member_of_a_fleet_that_dies_starts_again(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
 ) -> None:
@@ -278,7 +296,8 @@ async def test_processors_are_listed_with_where_they_run_and_when() -> None:
 async def test_program_serves_queues_in_its_own_loop(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "environ", {**os.environ, **redis_settings.to_environment()})
+    for name, value in redis_settings.to_environment().items():
+        monkeypatch.setenv(name, value)
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     stop = asyncio.Event()
     serving = asyncio.create_task(queueworker_worker.serve(worker_around, queues=["around"], stop=stop))
@@ -358,6 +377,11 @@ async def probe(url: str) -> tuple[int, str]:
 
 async def _is(answer: Any, wanted: Any) -> bool:
     return bool(await answer == wanted)
+
+
+async def _bad(answer: Any) -> Any:
+    code, said = await answer
+    return (code, said) if code != 200 else None
 
 
 async def _started(client: redis.asyncio.Redis, count: int) -> bool:

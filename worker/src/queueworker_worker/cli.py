@@ -152,6 +152,8 @@ def _serve(wanted: _Wanted) -> int:
         prefix=wanted.prefix,
         discovered=registry.queues,
     )
+    # It is between this process and its supervisor: what processors start shall not write there.
+    os.environ.pop("QUEUEWORKER_STATUS_FD", None)
     service = Service(
         settings=settings,
         connection=ConnectionSettings.from_environment(os.environ),

@@ -27,15 +27,15 @@ async def serve(
     burst: bool = False,
     limit: int | None = None,
     stop: asyncio.Event | None = None,
-    environment: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str] | None = None,
 ) -> int:
     """Serve queues in the running event loop until `stop` is set, then drain; return 0, or 1 where a loop broke.
 
     `declared` are functions with `@processor` (and hooks), or modules of them. `queues` are those to serve (default:
     those of QUEUEWORKER_QUEUES, else all that have a processor), `concurrency` the slots of each. `connection` and all
-    other settings come from `environment` where they are not given. `burst` ends when nothing more can be taken,
-    `limit` after so many jobs. Signals are the program's own. Where the call itself is cancelled, the jobs that run go
-    back to their queues. Raises SettingsError or ProcessorError where it cannot begin.
+    other settings come from `environment` (default: the process's own) where they are not given. `burst` ends when
+    nothing more can be taken, `limit` after so many jobs. Signals are the program's own. Where the call itself is
+    cancelled, the jobs that run go back to their queues. Raises SettingsError or ProcessorError where it cannot begin.
     """
     from queueworker_worker.lifecycle import Ending
     from queueworker_worker.runtime import Mode
@@ -60,7 +60,7 @@ def run(
     prefix: str | None = None,
     burst: bool = False,
     limit: int | None = None,
-    environment: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str] | None = None,
 ) -> int:
     """Serve queues in an event loop of their own until SIGTERM or SIGINT, as `queueworker work` does; see `serve`.
 
@@ -82,13 +82,14 @@ def _service(
     concurrency: int | None,
     prefix: str | None,
     mode: Any,
-    environment: Mapping[str, str],
+    environment: Mapping[str, str] | None,
 ) -> Service:
     from queueworker.settings import ConnectionSettings
     from queueworker_worker.registry import Registry, declared_in
     from queueworker_worker.runtime import Service
     from queueworker_worker.settings import WorkerSettings
 
+    environment = os.environ if environment is None else environment
     functions = [
         function for one in declared for function in (declared_in(one) if isinstance(one, ModuleType) else [one])
     ]
