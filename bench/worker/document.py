@@ -78,8 +78,9 @@ def headline(run: dict[str, Any]) -> str:
     """Return when, on what and with which versions a run was."""
     names = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     where = run["machine"]
+    rounds = "one round" if run["rounds"] == 1 else f"medians of {run['rounds']} rounds"
     on = f"{where['processors']} processors ({where['processor']}), Linux {where['kernel']}"
-    return f"Run of {run['date'][:10]} on {on}; medians of {run['rounds']} rounds: {names}."
+    return f"Run of {run['date'][:10]} on {on}; {rounds}: {names}."
 
 
 def _python_versions(python: str | Path, names: Iterable[str]) -> dict[str, str]:

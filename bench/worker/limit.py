@@ -35,8 +35,8 @@ def fill(wire: Wire, number: int, *, queue: str = "bench", at: int = 0) -> None:
     wire.send(command * number, number)
 
 
-def jobs_per_second(port: int, *, warm: int, count: int, ca_file: Path | None = None) -> float:
-    """Finish the jobs 1 to `warm + count`, which wait on the server, and return the rate of the last `count`."""
+def seconds(port: int, *, warm: int, count: int, ca_file: Path | None = None) -> float:
+    """Finish the jobs 1 to `warm + count`, which wait on the server, and return how long the last `count` took."""
     wire = Wire(port, ca_file=ca_file)
     try:
         for name in ("moveToActive", "moveToFinished"):
@@ -50,7 +50,7 @@ def jobs_per_second(port: int, *, warm: int, count: int, ca_file: Path | None = 
             raise BenchError(f"the first job is {first[1]!r}, not 1: the queue was not filled by `fill`")
         packed = [pack(_finishing(number)) for number in range(1, warm + count + 1)]
         with on_cpu(WORKER_CPU):
-            return count / _stream(wire, packed, warm=warm)
+            return _stream(wire, packed, warm=warm)
     finally:
         wire.socket.close()
 

@@ -64,7 +64,7 @@ class Process:
                 code = self._process.poll()
                 how = f"over {seconds:g} s" if code is None else f"ended with {code}"
                 raise BenchError(f"{len(found)} of {number} notes, {how}: {_last_lines(self.said())}")
-            time.sleep(0.005)
+            time.sleep(0.02)
         return found
 
     def notes_now(self) -> list[Any]:

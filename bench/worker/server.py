@@ -95,11 +95,19 @@ class BenchServer:
         self.wire.send(snapshot.packed, snapshot.number)
 
     @property
+    def processor_seconds(self) -> float:
+        """The processor time that it took so far, user and system."""
+        return sum(float(self._info("cpu")[f"used_cpu_{kind}"]) for kind in ("user", "sys"))
+
+    @property
     def version(self) -> str:
         """The server's own version."""
-        info = self.wire.one("INFO", "server").decode()
-        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-        return str(fields.get("valkey_version") or fields["redis_version"])
+        fields = self._info("server")
+        return fields.get("valkey_version") or fields["redis_version"]
+
+    def _info(self, section: str) -> dict[str, str]:
+        text = self.wire.one("INFO", section).decode()
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     def stop(self) -> None:
         """End the server."""

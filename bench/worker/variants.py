@@ -42,6 +42,11 @@ class Variant:
         return self.jobs == "bullmq"
 
     @property
+    def is_main(self) -> bool:
+        """Whether it takes part where only BullMQ's queues are compared; our second event loop is left out there."""
+        return self.is_bullmq and self.name != "stdlib"
+
+    @property
     def is_ours(self) -> bool:
         """Whether it is our worker."""
         return self.name in ("ours", "stdlib")

@@ -55,6 +55,12 @@ def test_tables_show_only_the_parts_of_the_run() -> None:
     assert "Rate limiter" not in text
 
 
+def test_a_part_that_had_fewer_rounds_says_so() -> None:
+    one = results(throughput={row: {**figures, "rounds": 3} for row, figures in rows(2, 1, 1).items()})
+    assert "enough for 3 of 5 rounds" in markdown(one, {"ours": "ours"}, [], rounds=5)
+    assert "enough for" not in markdown(one, {"ours": "ours"}, [], rounds=3)
+
+
 def test_the_readme_keeps_what_stands_around_the_markers(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{document.BEGIN}\nold\n{document.END}\nafter\n")

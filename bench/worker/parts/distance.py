@@ -40,7 +40,7 @@ def _measure(run: Run, port: int, ca_file: Path | None, *, what: str) -> dict[st
     cells: list[tuple[str, Callable[[], Figures]]] = [("limit", partial(_proxy, run, port, ca_file))]
     for concurrency in run.concurrencies:
         for variant in run.variants:
-            if variant.is_bullmq:
+            if variant.is_main:
                 expected = min(variant.rate(concurrency), concurrency * (800 if ca_file is None else 2_000))
                 one = partial(rate, run, variant, concurrency, expected=expected, port=port, ca_file=ca_file)
                 cells.append((f"{variant.name} {concurrency}", one))

@@ -18,7 +18,7 @@ def measure(run: Run) -> dict[str, Any]:
         (f"{variant.name} {mode}", partial(_rate, run, variant, mode))
         for mode in MODES
         for variant in run.variants
-        if variant.name != "stdlib" and (variant.is_bullmq or mode == "serial")
+        if variant.is_main or (mode == "serial" and not variant.is_bullmq)
     ]
     return interleaved(run, cells, what="enqueue")
 

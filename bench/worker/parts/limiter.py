@@ -23,11 +23,7 @@ SECONDS = 3.0
 
 def measure(run: Run) -> dict[str, Any]:
     """Return measured divided by nominal rate, by limit; the stdlib loop is left to the other parts."""
-    cells = [
-        (variant.name, partial(_limits, run, variant))
-        for variant in run.variants
-        if variant.is_bullmq and variant.name != "stdlib"
-    ]
+    cells = [(variant.name, partial(_limits, run, variant)) for variant in run.variants if variant.is_main]
     return interleaved(run, cells, what="limiter")
 
 
@@ -36,7 +32,7 @@ def _limits(run: Run, variant: Variant) -> Figures:
     for number, (queue, one) in enumerate(LIMITS.items()):
         limit.fill(run.server.wire, _jobs(one) + 1, queue=queue, at=number)
     with run.worker(variant, 10, limits=LIMITS) as process:
-        _wait(process, sum(_jobs(one) + 1 for one in LIMITS.values()), seconds=2.2 * SECONDS)
+        _wait(process, sum(_jobs(one) + 1 for one in LIMITS.values()), seconds=2 * SECONDS)
         until, notes = time.monotonic_ns(), sorted(process.notes_now())
     by_limit = {number: sorted(begun for _, begun in group) for number, group in itertools.groupby(notes, _number)}
     return {

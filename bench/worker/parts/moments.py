@@ -12,8 +12,8 @@ from bench.worker.variants import Variant
 
 CONCURRENCY = 10
 WARM = 20
-IDLE, IDLE_EVERY_MS = 100, 20
-LOADED, LOADED_EVERY_MS = 1_000, 2
+IDLE, IDLE_EVERY_MS = 100, 15
+LOADED, LOADED_EVERY_MS = 800, 2
 SATURATED_BELOW = 400
 """A worker that runs fewer jobs per second is not asked about its latency under the load."""
 DELAYED, WITHIN_MS = 60, 2_000
@@ -27,7 +27,7 @@ def latency(run: Run) -> dict[str, Any]:
 
 def delayed(run: Run) -> dict[str, Any]:
     """Return by how many ms delayed jobs start late on an idle worker."""
-    cells = [(variant.name, partial(_delayed, run, variant)) for variant in run.variants if variant.is_bullmq]
+    cells = [(variant.name, partial(_delayed, run, variant)) for variant in run.variants if variant.is_main]
     return interleaved(run, cells, what="delayed")
 
 

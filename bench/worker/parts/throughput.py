@@ -23,9 +23,15 @@ def measure(run: Run) -> dict[str, Any]:
 
 
 def server_limit(run: Run, *, port: int | None = None, ca_file: Path | None = None) -> Figures:
-    """Return what the server does when a pipelining client asks, through a proxy where `port` is one's."""
+    """Return what the server does when a pipelining client asks, through a proxy where `port` is one's.
+
+    `server_cpu_us_per_job` is what it needed; a rate far below its inverse means that something else had the
+    processor.
+    """
     count = int(15_000 * run.window_seconds)
     run.server.flush()
     limit.fill(run.server.wire, count + 3_000)
-    port = port or run.server.port
-    return {"jobs_per_second": limit.jobs_per_second(port, warm=2_000, count=count, ca_file=ca_file)}
+    before, warm = run.server.processor_seconds, 2_000
+    taken = limit.seconds(port or run.server.port, warm=warm, count=count, ca_file=ca_file)
+    used = run.server.processor_seconds - before
+    return {"jobs_per_second": count / taken, "server_cpu_us_per_job": used / (warm + count) * 1e6}
