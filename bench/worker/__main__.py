@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -36,6 +37,8 @@ PARTS = {
 def main() -> None:
     """Measure what the command line asks for."""
     asked = _arguments()
+    # Workers are in sessions of their own: without an orderly end they would outlive this process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     variants = _installed(asked.variants)
     rounds = 1 if asked.quick else asked.rounds
     server = BenchServer()
