@@ -111,7 +111,7 @@ async def run_jobs_through_faults(
     schedule: dict[str, int],
     seed: int,
     appendfsync: str = "always",
-    seconds: float = 100,
+    seconds: float = 280,
 ) -> None:
     """Add jobs, have them worked off, and do each fault of the schedule so many times meanwhile, spread evenly."""
     orders = Orders(jobs, seed=seed, most_milliseconds=30)
@@ -204,6 +204,7 @@ def _story(bench: Bench, seed: int) -> str:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_20_000_jobs_survive_kills_restarts_of_redis_and_a_bad_link(tmp_path: Path) -> None:
     """With `appendfsync always` nothing that was answered is undone: twice run only jobs that ran at a kill."""
     schedule = {"kill worker": 6, "freeze worker": 1, "kill redis": 2, "cut": 4, "delay": 2, "lose replies": 2}

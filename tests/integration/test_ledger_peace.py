@@ -14,7 +14,8 @@ from worker_support import eventually
 
 from queueworker.settings import ConnectionSettings
 
-SECONDS = 100.0
+SECONDS = 280.0
+"""On the busiest machine; alone it is a tenth of that."""
 
 
 def environment() -> dict[str, str]:
@@ -50,6 +51,7 @@ async def each_attempt_once(client: redis.asyncio.Redis, fleet: Fleet, orders: O
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_20_000_jobs_run_once_each_while_workers_are_replaced_and_leave(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, tmp_path: Path
 ) -> None:
