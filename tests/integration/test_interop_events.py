@@ -32,8 +32,9 @@ async def heard(queue: Queue) -> AsyncIterator[list[QueueEvent]]:
         try:
             yield seen
         finally:
-            await events.aclose()
-            await asyncio.wait_for(listening, 10)
+            # At once, though it is in the middle of a request: a read that is begun then blocks for 5 s.
+            await asyncio.wait_for(events.aclose(), 3)
+            await listening
 
 
 async def do(job: Job) -> Any:

@@ -73,6 +73,9 @@ class OwnLink:
         """
         packed = [piece for command in commands for piece in self._connection.pack_command(*command)]
         await self._connection.send_packed_command(packed, check_health=False)
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            # Python 3.11's wait_for, by which redis-py sends, takes no notice of a cancel that comes as it ends.
+            raise asyncio.CancelledError
         replies: list[Any] = []
         for position in range(len(commands)):
             async with asyncio.timeout(timeouts[min(position, 1)]):
