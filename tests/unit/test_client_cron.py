@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queueworker.cron import is_pattern, next_ms
@@ -57,6 +57,7 @@ def test_it_is_strictly_after_and_takes_no_notice_of_parts_of_a_second() -> None
     assert next_ms("* * * * * *", tz=UTC, after_ms=5_999) == 6_000
 
 
+@settings(max_examples=40)
 @given(
     start=st.integers(1_700_000_000_000, 1_900_000_000_000),
     tz=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Sydney", "America/Havana"]),
@@ -65,10 +66,10 @@ def test_it_is_strictly_after_and_takes_no_notice_of_parts_of_a_second() -> None
 )
 def test_a_daily_job_runs_once_each_day(start: int, tz: str, hour: int, minute: int) -> None:
     zone, runs = ZoneInfo(tz), [start]
-    for _ in range(5):
+    for _ in range(3):
         runs.append(next_ms(f"{minute} {hour} * * *", tz=zone, after_ms=runs[-1]))
     days = [datetime.fromtimestamp(ms / 1000, zone).date() for ms in runs[1:]]
-    assert days == [days[0] + timedelta(days=n) for n in range(5)]
+    assert days == [days[0] + timedelta(days=n) for n in range(3)]
 
 
 @given(start=st.integers(1_700_000_000_000, 1_900_000_000_000), tz=st.sampled_from(["Europe/Berlin", "Asia/Kolkata"]))
