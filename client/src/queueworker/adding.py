@@ -13,7 +13,7 @@ import redis.exceptions as redis_errors
 from redis.asyncio import RedisCluster
 
 from queueworker.base import QueueBase, raise_first
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.errors import InvalidJobError, JobRefusedError
 from queueworker.jobs import Job
 from queueworker.keys import hash_tag

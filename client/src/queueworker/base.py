@@ -12,7 +12,8 @@ from typing import Any, Self, TypeVar
 import redis.exceptions as redis_errors
 from redis.asyncio import RedisCluster
 
-from queueworker.batch import Command, run_together
+from queueworker.batch import run_together
+from queueworker.command import Command
 from queueworker.connection import Client, connect, drop_idle_connections, require_decoding
 from queueworker.errors import RedisAccessError, RedisWriteError, SettingsError
 from queueworker.failures import EXPECTED, access_error, may_pass

@@ -12,9 +12,8 @@ from redis.exceptions import AskError, RedisError, SlotNotCoveredError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from queueworker.command import Command
 from queueworker.connection import Client
-
-Command = tuple[str | int | bytes, ...]
 
 
 async def run_together(client: Client, commands: Sequence[Command], *, near: str) -> list[Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from queueworker import scripts
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.errors import InvalidJobError
 from queueworker.jobs import Job
 from queueworker.keys import QueueKeys

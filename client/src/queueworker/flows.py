@@ -10,7 +10,7 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import ExecAbortError
 
 from queueworker.base import QueueBase, raise_first
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.errors import InvalidJobError, JobRefusedError, RedisReadError
 from queueworker.flowjobs import FlowJob, Placed, Transaction, place
 from queueworker.flowtree import FlowNode, TreeReader

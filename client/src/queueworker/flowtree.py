@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from queueworker.base import raise_first
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.errors import InvalidJobError
 
 Run = Callable[[Sequence[Command]], Awaitable[list[Any]]]

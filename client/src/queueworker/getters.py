@@ -7,7 +7,7 @@ from typing import Any
 
 from queueworker import inspection, listing, metrics, workers
 from queueworker.base import QueueBase
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.errors import RedisReadError
 from queueworker.events import CURRENT_END, EventStream
 from queueworker.failures import access_error, is_wrong_type, may_pass

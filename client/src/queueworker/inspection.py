@@ -9,7 +9,7 @@ from redis.exceptions import NoPermissionError
 
 from queueworker import keys as names
 from queueworker import records
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.failures import is_wrong_type
 from queueworker.keys import QueueKeys
 from queueworker.listing import due_on_of, lock_commands, lock_of

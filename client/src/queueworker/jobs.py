@@ -12,7 +12,7 @@ import msgpack
 from pydantic import BaseModel
 
 from queueworker import scripts
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.errors import InvalidJobError
 from queueworker.keys import QueueKeys
 from queueworker.options import MAX_DUE_MS, ON_FAILURE, JobOptions, ParentOptions

@@ -8,7 +8,7 @@ from typing import Any
 
 from queueworker import keys as names
 from queueworker import records
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.keys import QueueKeys
 from queueworker.records import JobRecord
 from queueworker.states import State

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.keys import QueueKeys
 from queueworker.records import whole_number
 

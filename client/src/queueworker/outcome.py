@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.errors import JobRefusedError
 from queueworker.jobs import Job
 from queueworker.keys import QueueKeys

@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError, SlotNotCoveredError
 
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.connection import Client
 
 _OWN: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from queueworker import keys as names
 from queueworker import sample
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.failures import is_wrong_type
 from queueworker.keys import QueueKeys
 

@@ -14,7 +14,8 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from queueworker import plain, sample
-from queueworker.batch import Command, run_together
+from queueworker.batch import run_together
+from queueworker.command import Command
 from queueworker.connection import Client, connect, drop_idle_connections, require_decoding
 from queueworker.errors import RedisReadError
 from queueworker.failures import EXPECTED, access_error, is_wrong_type, may_pass, refuses_scripts

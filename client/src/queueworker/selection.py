@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from queueworker.batch import Command
 from queueworker.changes import JobFilter
+from queueworker.command import Command
 from queueworker.keys import QueueKeys
 from queueworker.states import State
 

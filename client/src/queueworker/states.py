@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.keys import QueueKeys
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from queueworker.base import QueueBase
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.errors import InvalidJobError
 
 # What BullMQ's own `Queue.rateLimit` writes: no counter of jobs gets there.

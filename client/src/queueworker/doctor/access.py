@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from queueworker import scripts
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.doctor.findings import Finding, error, ok, unknown
 from queueworker.keys import QueueKeys
 

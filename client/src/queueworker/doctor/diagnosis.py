@@ -9,7 +9,8 @@ from typing import Any
 
 from redis.asyncio import RedisCluster
 
-from queueworker.batch import Command, run_together
+from queueworker.batch import run_together
+from queueworker.command import Command
 from queueworker.connection import Client, connect
 from queueworker.doctor import access, queues, server
 from queueworker.doctor.findings import Finding, error, ok, unknown, warning
