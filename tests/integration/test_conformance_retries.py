@@ -20,6 +20,8 @@ from queueworker_worker.engine.options import Limiter
 from queueworker_worker.errors import DelayedError, RateLimitError, UnrecoverableError, WaitingChildrenError
 from queueworker_worker.job import Job
 
+LIMITER = Limiter(max=100, duration_ms=1_000)
+
 
 @pytest.fixture
 async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
@@ -300,10 +302,11 @@ async def test_waiting_children_error_without_children_runs_the_job_again_at_onc
     assert runs == 2
 
 
+@pytest.mark.parametrize("limiter", [LIMITER, None], ids=["with a limiter", "without"])
 async def test_rate_limit_error_puts_a_job_back_and_holds_the_queue(
-    redis_settings: ConnectionSettings, queue: Queue
+    redis_settings: ConnectionSettings, queue: Queue, limiter: Limiter | None
 ) -> None:
-    """The manual rate limit: what an API answers with 429 is nobody's failure. Workers need a limiter to heed it."""
+    """The manual rate limit: what an API answers with 429 is nobody's failure. Other workers need a limiter for it."""
     began: list[tuple[str, float]] = []
 
     async def work(job: Job) -> None:
@@ -312,7 +315,7 @@ async def test_rate_limit_error_puts_a_job_back_and_holds_the_queue(
         if len(began) == 1:
             raise RateLimitError(500)
 
-    async with working(work, redis_settings, limiter=Limiter(max=100, duration_ms=1_000)):
+    async with working(work, redis_settings, limiter=limiter):
         first = await queue.enqueue("first", attempts=1)
         await eventually(lambda: began)
         await queue.enqueue("second")
@@ -337,12 +340,11 @@ async def test_rate_limit_error_holds_the_other_workers_of_the_queue_too(
     async def note(job: Job) -> None:
         ran.append((job.data["n"], time.monotonic()))
 
-    limiter = Limiter(max=100, duration_ms=1_000)
-    async with working(limits, redis_settings, name="one", limiter=limiter):
+    async with working(limits, redis_settings, name="one", limiter=LIMITER):
         await queue.enqueue("any", {"n": 0})
         await eventually(lambda: limited)
         await eventually(lambda: ended(queue, active=0))
-    async with working(note, redis_settings, name="two", limiter=limiter):
+    async with working(note, redis_settings, name="two", limiter=LIMITER):
         await queue.enqueue("any", {"n": 1})
         await eventually(lambda: len(ran) == 2)
     assert ran[0][1] - limited[-1] >= 0.95
