@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queueworker import selection
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.changes import Change, JobFilter, changeable
 from queueworker.cli import output
 from queueworker.cli.jobs import kind_of

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.eventposition import BATCH, START, Position
 from queueworker.eventrecords import StreamId
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queueworker import listing, records
-from queueworker.batch import Command
+from queueworker.command import Command
 from queueworker.keys import QueueKeys
 from queueworker.states import STATES, state_of, states_of
 
