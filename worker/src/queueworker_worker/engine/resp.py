@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import hiredis
 
-from queueworker.connection import tls_context
 from queueworker.settings import ConnectionSettings
+from queueworker.tls import tls_context
 from queueworker_worker.engine.link import LinkError, LinkLostError, RefusedError, Word, error_of
 
 CONNECT_TIMEOUT = 5.0
