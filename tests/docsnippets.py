@@ -7,7 +7,8 @@ Blocks are named by their info string, of which a page shows nothing:
     python file=mail.py is written to the working directory (so is a block of any other language)
     console             lines that begin with `$ ` are commands, the lines after them what they print
 
-What a block says of results is checked: of `print(…)  # text` the text, of a command its output on stdout and stderr.
+What a block says of results is checked: the text of `print(…)  # text`, and of lines `# text` after a loop that prints;
+of a command its output on stdout and stderr.
 There `…` stands for anything within a line, and a line of its own for any lines. `^C` interrupts a running worker.
 """
 
@@ -37,6 +38,7 @@ from queueworker.settings import ConnectionSettings
 ROOT = Path(__file__).parents[1]
 _FENCE = re.compile(r"^( *)```(.*)$")
 _TITLE = re.compile(r"^## (.+)$")
+_TOLD = re.compile(r"(?:\bprint\(.*\)  |^)# (.*)$", re.MULTILINE)
 _SECONDS = 20.0
 _WORKER_COMMANDS = {"work", "processors"}
 
@@ -141,7 +143,7 @@ async def run_python(block: Block, namespace: dict[str, Any]) -> None:
         if inspect.isawaitable(running):
             async with asyncio.timeout(_SECONDS):
                 await running
-    printed, told = out.getvalue().splitlines(), re.findall(r"\bprint\(.*\)  # (.*)$", block.text, re.MULTILINE)
+    printed, told = out.getvalue().splitlines(), _TOLD.findall(block.text)
     assert matches(told, printed), f"{block.where} prints {printed}, the page says {told}"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -13,14 +12,15 @@ from typing import Any
 
 import docsnippets
 import pytest
-import queueworker_worker
 from docsnippets import Block, Shell
 
-from queueworker import ConnectionSettings, JobRecord, Queue
-from queueworker_worker.processor import MARK
+import queueworker_worker
+from queueworker import ConnectionSettings, Job, JobRecord, Queue
+from queueworker_worker.processor import MARK, processor
 
 PAGES = ("README.md", "client/README.md", "worker/README.md", "docs/client.md", "docs/worker.md")
 WORKER = "docs/worker.md"
+CLIENT = "docs/client.md"
 Namespace = dict[str, Any]
 
 
@@ -42,6 +42,8 @@ def played(page: str, section: str, shell: Shell) -> Iterator[tuple[Namespace, a
         if block.file is not None:
             (shell.directory / block.file).write_text(block.text)
     with docsnippets.importable(shell.directory), asyncio.Runner() as runner:
+        if section in PREPARED:
+            runner.run(PREPARED[section](shell.settings))
         try:
             for block in docsnippets.sections_of(page)[section]:
                 _play(block, namespace, shell, runner)
@@ -59,6 +61,22 @@ def _play(block: Block, namespace: Namespace, shell: Shell, runner: asyncio.Runn
         namespace.update(vars(import_module(block.file.removesuffix(".py"))))
     elif block.language == "python":
         runner.run(docsnippets.run_python(block, namespace))
+
+
+async def _three_mails_that_failed(settings: ConnectionSettings) -> None:
+    @processor("mail")
+    async def send(job: queueworker_worker.Job) -> None:
+        raise ConnectionError("the server mx1 is away")
+
+    async with Queue("mail", settings) as queue:
+        await queue.enqueue_many([Job.create("welcome", attempts=1) for _ in range(3)])
+        assert await queueworker_worker.serve(send, connection=settings, burst=True) == 0
+
+
+PREPARED: dict[str, Callable[[ConnectionSettings], Awaitable[None]]] = {
+    "Changing jobs": _three_mails_that_failed,
+    "The command line": _three_mails_that_failed,
+}
 
 
 class Work:
@@ -224,3 +242,10 @@ def test_page_on_workers(section: str, shell: Shell) -> None:
                 assert any(queue == one and name in {None, other} for one, other in ran), f"{queue} {name} never ran"
         else:
             assert section in SELF_CHECKED or shell.seen, f"nothing of {section!r} is looked at"
+
+
+@pytest.mark.parametrize("section", docsnippets.sections_of(CLIENT))
+def test_page_on_the_client(section: str, shell: Shell) -> None:
+    with played(CLIENT, section, shell) as (_, _):
+        blocks = docsnippets.sections_of(CLIENT)[section]
+        assert {"python", "console"} & {block.language for block in blocks}
