@@ -311,7 +311,6 @@ async def test_d16_full_memory_is_said_once_and_outlived(
             await asyncio.sleep(1.5)
             assert started == []
             assert worker.last_look is not None
-            assert "used memory > 'maxmemory'" in caplog.text
             assert caplog.text.count("RedisMemoryFull") == 1, caplog.text
             await client.config_set("maxmemory", 0)
             await eventually(lambda: worker.jobs_done == 6, seconds=3)

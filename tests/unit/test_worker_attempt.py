@@ -1,4 +1,4 @@
-"""A processor in its slot's task: its result, its errors, its cancels and its context variables stay its own."""
+"""A processor in its own task: its result, its errors, its cancels and its context variables stay its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from queueworker_worker.engine.attempt import absorb_cancels, attempt
+from queueworker_worker.engine.attempt import begin, end_of
 from queueworker_worker.job import Job
 
 JOB = Job(id="1", queue="q", name="n", data=None, opts={}, timestamp=0, channel=None)  # type: ignore[arg-type]
@@ -17,8 +17,8 @@ request: ContextVar[str] = ContextVar("request", default="none")
 
 
 async def run(handler: Callable[[Job], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
-    """Run a handler as a slot does, and check that the slot's own next await is left in peace."""
-    ended = await attempt(handler, JOB)
+    """Run a handler as a slot does, and check that the slot's own task is left in peace."""
+    ended = await end_of(begin(handler, JOB))
     await asyncio.sleep(0)
     task = asyncio.current_task()
     assert task is not None
@@ -43,6 +43,14 @@ async def test_whatever_is_raised_is_a_value(error: BaseException) -> None:
     assert await run(handler) == (None, error)
 
 
+async def test_a_handler_may_fail_before_it_returns_an_awaitable() -> None:
+    def handler(job: Job) -> Awaitable[None]:
+        raise ValueError("no coroutine")
+
+    _, error = await run(handler)
+    assert str(error) == "no coroutine"
+
+
 async def test_a_cancelled_inner_task_is_an_error_of_the_job() -> None:
     async def handler(job: Job) -> None:
         inner = asyncio.create_task(asyncio.sleep(10))
@@ -54,51 +62,45 @@ async def test_a_cancelled_inner_task_is_an_error_of_the_job() -> None:
     assert isinstance(error, asyncio.CancelledError)
 
 
-async def test_a_cancel_that_is_never_delivered_does_not_reach_the_slot() -> None:
-    async def handler(job: Job) -> str:
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
-        return "done"
-
-    assert await run(handler) == ("done", None)
-
-
-async def test_a_cancel_of_its_own_task_is_an_error_of_the_job() -> None:
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_cancel_of_its_own_task_is_an_error_of_the_job(waits: bool) -> None:
     async def handler(job: Job) -> None:
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
-        task.cancel()
-        await asyncio.sleep(10)
+        if waits:
+            await asyncio.sleep(10)
 
     _, error = await run(handler)
     assert isinstance(error, asyncio.CancelledError)
 
 
-async def test_a_timeout_inside_works_as_ever() -> None:
-    async def handler(job: Job) -> str:
-        try:
-            async with asyncio.timeout(0.01):
-                await asyncio.sleep(10)
-        except TimeoutError:
-            return "late"
-        return "in time"
+async def test_a_cancel_before_the_first_step_ends_the_attempt_only() -> None:
+    async def handler(job: Job) -> None:
+        await asyncio.sleep(10)
 
-    assert await run(handler) == ("late", None)
+    attempt = begin(handler, JOB)
+    attempt.cancel()
+    _, error = await end_of(attempt)
+    assert isinstance(error, asyncio.CancelledError)
 
 
-async def test_a_task_group_inside_works_as_ever() -> None:
-    async def fail() -> None:
-        raise ValueError("child")
+async def test_a_cancel_of_who_waits_cancels_the_processor() -> None:
+    cancelled: list[str] = []
 
     async def handler(job: Job) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(fail())
+        try:
             await asyncio.sleep(10)
+        finally:
+            cancelled.append(job.id)
 
-    _, error = await run(handler)
-    assert isinstance(error, ExceptionGroup)
+    slot = asyncio.create_task(end_of(begin(handler, JOB)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    slot.cancel()
+    _, error = await slot
+    assert isinstance(error, asyncio.CancelledError)
+    assert cancelled == ["1"]
 
 
 async def test_context_variables_do_not_leak_into_the_next_job() -> None:
@@ -109,39 +111,8 @@ async def test_context_variables_do_not_leak_into_the_next_job() -> None:
         request.set("mine")
         await asyncio.sleep(0)
         seen.append(request.get())
-        child = asyncio.create_task(note())
-        await child
-
-    async def note() -> None:
-        seen.append(request.get())
 
     await run(handler)
     await run(handler)
-    assert seen == ["none", "mine", "mine"] * 2
+    assert seen == ["none", "mine"] * 2
     assert request.get() == "none"
-
-
-async def test_closing_the_loop_closes_the_processor() -> None:
-    closed: list[str] = []
-
-    async def handler(job: Job) -> None:
-        try:
-            await asyncio.Future()
-        finally:
-            closed.append("yes")
-
-    running = attempt(handler, JOB)
-    running.send(None)
-    running.close()
-    assert closed == ["yes"]
-
-
-async def test_absorbing_says_whether_there_was_a_cancel() -> None:
-    assert not absorb_cancels()
-    task = asyncio.current_task()
-    assert task is not None
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.sleep(0)
-    assert absorb_cancels()
-    assert not absorb_cancels()

@@ -40,6 +40,10 @@ class JobStateError(QueueWorkerError):
     """What was asked for cannot be done in the state that the job, or the queue, is in."""
 
 
+MEMORY_FULL = "its memory is full (maxmemory with noeviction): raise maxmemory or remove jobs"
+"""What RedisMemoryFull means, and what to do."""
+
+
 class RedisAccessError(QueueWorkerError):
     """Redis could not be reached, or refused.
 

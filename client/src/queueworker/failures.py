@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import redis.exceptions as redis_errors
 
-from queueworker.errors import RedisAccessError
+from queueworker.errors import MEMORY_FULL, RedisAccessError
 
 AccessError = TypeVar("AccessError", bound=RedisAccessError)
 
@@ -89,7 +89,7 @@ def _explain_redis(error: redis_errors.RedisError) -> tuple[str, str]:
     if is_denied or "ACL failure in script" in text:
         return "RedisDenied", _denial(text)
     if isinstance(error, redis_errors.OutOfMemoryError):
-        return "RedisMemoryFull", "its memory is full (maxmemory with noeviction): raise maxmemory or remove jobs"
+        return "RedisMemoryFull", MEMORY_FULL
     if isinstance(error, redis_errors.ReadOnlyError | redis_errors.MasterDownError):
         return "RoleNotMaster", "this server is a replica: connect to the master"
     if "WRONGTYPE" in text:

@@ -1,76 +1,42 @@
-"""Running a processor in the task of its slot, in a context of its own.
-
-A task per job would cost more than all else that the engine does for a job. What a task would have kept apart is kept
-apart here: context variables, and cancels that the processor leaves behind.
-"""
+"""Running a processor in a task of its own: nothing that it does to its task or its context reaches another job."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import copy_context
+import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from queueworker_worker.job import Job
 
 Handler = Callable[[Job], Awaitable[Any]]
+Ended = tuple[Any, BaseException | None]
+"""What a processor returned and None, or None and whatever it raised, SystemExit and a cancel too."""
 
 
-async def attempt(handler: Handler, job: Job) -> tuple[Any, BaseException | None]:
-    """Return what the processor returned and None, or None and whatever it raised, SystemExit and a cancel too."""
-    running = _InContext(_call(handler, job))
+def begin(handler: Handler, job: Job) -> asyncio.Task[Ended]:
+    """Start the processor."""
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        # Its first step is run here and now, which spares a turn of the loop.
+        return asyncio.Task(_guarded(handler, job), loop=loop, eager_start=True)
+    return loop.create_task(_guarded(handler, job))
+
+
+async def end_of(attempt: asyncio.Task[Ended]) -> Ended:
+    """Wait for the processor's end."""
     try:
-        value, error = await running, None
-    except BaseException as raised:
-        # Nothing else that a processor raises may end the worker.
-        if running.closed:
+        return await attempt
+    except asyncio.CancelledError as cancelled:
+        waiter = asyncio.current_task()
+        if not attempt.cancelled() or waiter is None or waiter.cancelling():
             raise
-        value, error = None, raised
-    if absorb_cancels():
-        # One that came after the processor's last await would hit ours.
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            absorb_cancels()
-    return value, error
+        # It was cancelled before its first step, when there was nothing yet that could catch it.
+        return None, cancelled
 
 
-def absorb_cancels() -> bool:
-    """Take back the cancels of the running task, and tell whether there were any."""
-    task = asyncio.current_task()
-    if task is None or not task.cancelling():
-        return False
-    while task.uncancel():
-        pass
-    return True
-
-
-async def _call(handler: Handler, job: Job) -> Any:
-    return await handler(job)
-
-
-class _InContext:
-    """Awaits a coroutine whose steps all run in a copy of the current context."""
-
-    __slots__ = ("_coroutine", "closed")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._coroutine = coroutine
-        self.closed = False
-        """Whoever awaits is being closed, as at the end of a loop."""
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        run, coroutine = copy_context().run, self._coroutine
-        step: Callable[[Any], Any] = coroutine.send
-        value: Any = None
-        while True:
-            try:
-                waits_for = run(step, value)
-            except StopIteration as end:
-                return end.value
-            try:
-                value = yield waits_for
-                step = coroutine.send
-            except BaseException as error:  # noqa: BLE001 - the coroutine decides what becomes of it
-                self.closed = isinstance(error, GeneratorExit)
-                step, value = coroutine.throw, error
+async def _guarded(handler: Handler, job: Job) -> Ended:
+    try:
+        return await handler(job), None
+    except BaseException as error:  # noqa: BLE001 - nothing that a processor raises may end the worker
+        return None, error

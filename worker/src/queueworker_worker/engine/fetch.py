@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-from queueworker_worker.engine.attempt import absorb_cancels
 from queueworker_worker.engine.jobs import Nothing, Taken
 from queueworker_worker.engine.limit import JobLimit
 from queueworker_worker.engine.link import Backoff, LinkError, LinkLostError, RefusedError
@@ -118,11 +117,6 @@ class Fetcher:
                 lost = lost or isinstance(error, LinkLostError)
                 self._contact.failed(error)
                 await self._pause(backoff.pause())
-            except asyncio.CancelledError:
-                if self._stopped.is_set() or not absorb_cancels():
-                    raise
-                # A cancel that a processor aimed at its own task, and that came too late for it.
-                lost = True
         return None
 
     async def _take(self, token: str) -> Taken | Nothing:

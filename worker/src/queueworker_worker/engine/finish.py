@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from queueworker_worker.engine import outcome
-from queueworker_worker.engine.attempt import absorb_cancels
 from queueworker_worker.engine.jobs import ActiveJob, Taken
 from queueworker_worker.engine.link import Backoff, LinkError, LinkLostError, ReplyError
 from queueworker_worker.engine.locks import LockKeeper
@@ -64,8 +63,6 @@ class Finisher:
         self._queue = options.queue
         self.taking = True
         """Recording an end may bring the next job along."""
-        self.ending = False
-        """Slots are being cancelled: a cancel means them."""
         self.jobs_done = 0
         """Attempts whose end was recorded."""
         self.jobs_given_back = 0
@@ -93,11 +90,6 @@ class Finisher:
                     return Recorded(None, done=False)
                 self._contact.failed(error)
                 await asyncio.sleep(backoff.pause())
-            except asyncio.CancelledError:
-                if self.ending or not absorb_cancels():
-                    raise
-                # A cancel that a processor aimed at its own task, and that came too late for it.
-                end.unsure = True
 
     async def _try(self, end: _End) -> Recorded:
         if end.unsure and (adopted := await self._scripts.adopt(end.token, known=self._locks)) is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any, Protocol
 
+from queueworker.errors import MEMORY_FULL
+
 Word = str | bytes | int | float
 
 
@@ -22,6 +24,10 @@ class RefusedError(LinkError):
 
 class ReplyError(LinkError):
     """The server answered with an error that is none of the others: out of memory, a script's own, a wrong type."""
+
+
+class MemoryFullError(ReplyError):
+    """The server's memory is full: no job can be taken until there is room; what was taken can still be finished."""
 
 
 class NoScriptError(ReplyError):
@@ -54,6 +60,8 @@ def error_of(message: str, *, address: str) -> LinkError:
     text = f"Redis {address}: {message.partition(', with args beginning with')[0]}"
     if message.startswith("NOSCRIPT"):
         return NoScriptError(text)
+    if "OOM command not allowed" in message:
+        return MemoryFullError(f"Redis {address}: RedisMemoryFull: {MEMORY_FULL}")
     if message.startswith(_REFUSED) or any(sign in message for sign in _REFUSED_IN_SCRIPT):
         return RefusedError(text)
     if message.startswith(_BROKEN):

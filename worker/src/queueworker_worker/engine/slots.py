@@ -6,26 +6,42 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from queueworker_worker.engine.attempt import Ended, Handler, begin, end_of
 from queueworker_worker.job import Job
 
 
 class Slot:
     """One place for one job at a time."""
 
-    __slots__ = ("job", "retired", "task", "token")
+    __slots__ = ("_attempt", "_job", "retired", "task", "token")
 
     def __init__(self, token: str) -> None:
         self.token = token
         """The lock token of its jobs."""
-        self.job: Job | None = None
-        """The job whose processor runs."""
         self.retired = False
         """It takes no more jobs."""
         self.task: asyncio.Task[None] | None = None
+        self._job: Job | None = None
+        self._attempt: asyncio.Task[Ended] | None = None
 
     def is_retired(self) -> bool:
         """Tell whether it is."""
         return self.retired
+
+    async def run(self, handler: Handler, job: Job) -> Ended:
+        """Run a job's processor."""
+        self._job, self._attempt = job, begin(handler, job)
+        try:
+            return await end_of(self._attempt)
+        finally:
+            self._job = self._attempt = None
+
+    def cancel(self, chosen: Callable[[Job], bool], reason: str | None) -> bool:
+        """Cancel the processor that runs, if its job is a chosen one."""
+        if self._job is None or self._attempt is None or not chosen(self._job):
+            return False
+        self._job.cancel_reason = reason or self._job.cancel_reason
+        return self._attempt.cancel()
 
 
 class Slots:
@@ -64,12 +80,7 @@ class Slots:
 
     def cancel(self, chosen: Callable[[Job], bool], reason: str | None) -> int:
         """Throw CancelledError into the processors of the chosen jobs, and return how many."""
-        running = [slot for slot in self._slots if slot.job is not None and chosen(slot.job)]
-        for slot in running:
-            if slot.job is not None and slot.task is not None:
-                slot.job.cancel_reason = reason or slot.job.cancel_reason
-                slot.task.cancel()
-        return len(running)
+        return sum(slot.cancel(chosen, reason) for slot in self._slots)
 
     async def ended(self, *, within_seconds: float) -> None:
         """Wait until all slots have ended, but not longer than that."""

@@ -16,7 +16,7 @@ _REPEAT_SECONDS = 30.0
 class Contact:
     """Whether Redis answers; `ok` and `failed` are called with what the last command brought.
 
-    `told` hears of every failure, the log of the first one and then of one in 30 s.
+    `told` hears of every failure, the log of the first of a kind and then of one in 30 s.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Contact:
         self._clock = clock
         self._refused_since: float | None = None
         self._said_at: float | None = None
+        self._said: type[LinkError] | None = None
         self.connected = False
 
     def ok(self) -> None:
@@ -48,9 +49,11 @@ class Contact:
         now = self._clock()
         self.connected = False
         self._told(error)
-        if self._said_at is None or now - self._said_at >= _REPEAT_SECONDS:
+        # Another kind of trouble is news: a connection that is lost, and then a password that is refused.
+        news = type(error) is not self._said
+        if self._said_at is None or news or now - self._said_at >= _REPEAT_SECONDS:
             _log.error("queue %s: %s; trying again", self._queue, error)
-            self._said_at = now
+            self._said_at, self._said = now, type(error)
         if not isinstance(error, RefusedError):
             # An unreachable server says nothing about our rights: the patience starts anew.
             self._refused_since = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from queueworker_worker.engine import outcome, stalled
-from queueworker_worker.engine.attempt import Handler, absorb_cancels, attempt
+from queueworker_worker.engine.attempt import Handler
 from queueworker_worker.engine.channel import QueueChannel
 from queueworker_worker.engine.events import Emitter, EventName, Listener
 from queueworker_worker.engine.fetch import Fetcher
@@ -192,7 +192,7 @@ class Worker:
         nevertheless and may run twice.
         """
         self.drain()
-        self._giving_back = self._finisher.ending = self._schedulers.ending = True
+        self._giving_back = self._schedulers.ending = True
         self._slots.cancel(lambda job: True, None)
         await self._slots.ended(within_seconds=grace)
         left = self._locks.held()
@@ -215,14 +215,8 @@ class Worker:
 
     async def _serve(self, slot: Slot) -> None:
         """Take a job, run it, and go on with the one that recording its end brought along."""
-        while True:
-            try:
-                while (taken := await self._fetcher.next(slot.token, slot.is_retired)) is not None:
-                    await self._chain(slot, taken)
-                return
-            except asyncio.CancelledError:
-                if self._giving_back or not absorb_cancels():
-                    raise
+        while (taken := await self._fetcher.next(slot.token, slot.is_retired)) is not None:
+            await self._chain(slot, taken)
 
     async def _chain(self, slot: Slot, taken: Taken) -> None:
         following: Taken | None = taken
@@ -261,11 +255,7 @@ class Worker:
             return None, UnrecoverableError(condemned)
         job, started = active.job, self._clock()
         self._emitter.emit("active", job)
-        slot.job = job
-        try:
-            value, error = await attempt(self._handler, job)
-        finally:
-            slot.job = None
+        value, error = await slot.run(self._handler, job)
         self._presence.record(job.name, round((self._clock() - started) * 1000))
         if isinstance(error, asyncio.CancelledError) and job.cancel_reason is not None:
             error = JobCancelledError(job.cancel_reason)
