@@ -8,9 +8,8 @@ import asyncio
 
 from pydantic import BaseModel
 
-from queueworker import Priority, Queue
-from queueworker.jobs import Job
-from queueworker_worker.processor import processor
+from queueworker import Job, Priority, Queue
+from queueworker_worker import processor
 
 
 class Email(BaseModel):

@@ -157,7 +157,10 @@ class Step:
 
 
 def steps_of(block: Block) -> list[Step]:
-    """Return the commands of a console block; a command goes on where its line ends with a backslash."""
+    """Return the commands of a console block; a command goes on where its line ends with a backslash.
+
+    What stands before the first one (a command "") is what the worker prints that was started before.
+    """
     steps: list[Step] = []
     goes_on = ""
     for number, line in enumerate(block.text.splitlines(), start=block.line):
@@ -171,7 +174,8 @@ def steps_of(block: Block) -> list[Step]:
         elif line == "^C":
             steps.append(Step("^C", [], number))
         else:
-            assert steps, f"{block.page}:{number}: output before any command"
+            if not steps:
+                steps.append(Step("", [], number))
             steps[-1].expected.append(line)
     return steps
 
@@ -206,6 +210,8 @@ class Shell:
             assert step.expected == [str(self._code)], f"{where}: it is {self._code}"
         elif step.command == "^C":
             self._interrupt(step, where)
+        elif not step.command:
+            self._workers[-1].said(step.expected, where)
         elif words[len(variables) : len(variables) + 1] == ["queueworker"]:
             self.seen.append(arguments[0])
             if arguments[0] == "work" and not {"--burst", "--limit"} & set(arguments):
@@ -237,6 +243,7 @@ class Shell:
         return {
             "PATH": os.environ["PATH"],
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
             **self.settings.to_environment(),
             **variables,
         }
