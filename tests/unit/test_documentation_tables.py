@@ -121,11 +121,7 @@ def test_variables_of_the_connection() -> None:
 def test_connections_of_the_page_are_those_of_its_variables() -> None:
     [text] = [block.text for block in docsnippets.blocks_of(CLIENT) if block.language == "sh"]
     told = [dict(line.split("=", 1) for line in part.splitlines()[1:]) for part in text.split("# ")[1:]]
-    [block] = [
-        one
-        for one in docsnippets.sections_of(CLIENT)["Connection"]
-        if one.text.startswith("from queueworker import Conn")
-    ]
+    [block] = [one for one in docsnippets.sections_of(CLIENT)["Connection"] if "sentinel=" in one.text]
     namespace: dict[str, Any] = {}
     exec(compile(block.text, block.where, "exec"), namespace)
     made = [namespace[name] for name in ("sentinel", "cluster", "tls")]
