@@ -151,7 +151,7 @@ def test_outcomes_of_adding() -> None:
 
 
 def test_states_of_a_job() -> None:
-    text = text_of(CLIENT, "Reading").split("States are BullMQ's: ")[1].partition(". ")[0]
+    text = " ".join(text_of(CLIENT, "Reading").split()).split("States are BullMQ's: ")[1].partition(". ")[0]
     assert code_in(text) == [one.name for one in STATES]
 
 
@@ -180,7 +180,7 @@ def test_errors_of_the_client() -> None:
     named = set(first_codes(CLIENT, "Errors", 2))
     exported = {name for name in queueworker.__all__ if name.endswith("Error")}
     assert named == exported - {"QueueWorkerError"}
-    reasons = text_of(CLIENT, "Errors").split("have a `reason`:")[1]
+    reasons = " ".join(text_of(CLIENT, "Errors").split()).split("have a `reason`:")[1]
     source = inspect.getsource(failures) + inspect.getsource(queueworker.errors)
     assert [one for one in code_in(reasons) if f"{one}" not in source] == []
 
