@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 _FENCE = re.compile(r"^( *)```(.*)$")
 _TITLE = re.compile(r"^## (.+)$")
 _TOLD = re.compile(r"(?:\bprint\(.*\)  |^)# (.*)$", re.MULTILINE)
-_SECONDS = 20.0
+_SECONDS = 45.0
 _WORKER_COMMANDS = {"work", "processors"}
 
 
