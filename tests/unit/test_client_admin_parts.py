@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queueworker import selection
-from queueworker.command import Command
-from queueworker.changes import Change, JobFilter, changeable
+from queueworker.changes import Change, JobFilter
 from queueworker.cli import output
 from queueworker.cli.jobs import kind_of
 from queueworker.cli.reporting import Verb, summary
 from queueworker.cli.values import grouped, jobs_of, milliseconds
+from queueworker.command import Command
 from queueworker.errors import JobStateError
 from queueworker.keys import QueueKeys
+from queueworker.mass import Course
+from queueworker.selection import changeable
 from queueworker.states import state_of
 
 RETRY = Verb("retry", "retried")
@@ -49,6 +51,15 @@ def test_a_filter_wants_all_its_conditions() -> None:
     assert JobFilter().admits(name=None, reason=None, age_ms=None)
     assert JobFilter().is_empty
     assert not which.is_empty
+
+
+def test_how_a_change_goes_knows_no_other_words() -> None:
+    assert Course(dry_run=True).batch == 500
+    with pytest.raises(TypeError, match="dryrun"):
+        Course(dryrun=True)  # type: ignore[call-arg]
+    for batch in (0, -1):
+        with pytest.raises(ValueError, match="at least 1 job"):
+            Course(batch=batch)
 
 
 def test_states_that_can_be_changed() -> None:

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from queueworker.errors import JobStateError
-from queueworker.states import State, state_of
-
 BATCH = 500
 """Jobs that are changed between two looks at whether to go on; a batch takes some 20 ms of the server."""
 
@@ -65,14 +62,3 @@ class JobFilter:
         if self.older_than_ms is not None and (age_ms is None or age_ms < self.older_than_ms):
             return False
         return self.younger_than_ms is None or (age_ms is not None and age_ms < self.younger_than_ms)
-
-
-def changeable(name: str) -> State:
-    """Return the state of a name (`wait` is `waiting`); raises JobStateError for one whose jobs cannot be changed."""
-    try:
-        state = state_of(name)
-    except ValueError as error:
-        raise JobStateError(str(error)) from None
-    if state.name == "active":
-        raise JobStateError("active jobs belong to their workers: wait for them, or end the workers")
-    return state

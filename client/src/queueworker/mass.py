@@ -13,17 +13,11 @@ from typing import TypedDict, Unpack
 
 from queueworker import scripts, selection
 from queueworker.base import QueueBase
-from queueworker.changes import (
-    BATCH,
-    Change,
-    Finished,
-    JobFilter,
-    Progress,
-    changeable,
-)
-from queueworker.errors import PartlyDoneError, RedisWriteError
+from queueworker.changes import BATCH, Change, Finished, JobFilter, Progress
+from queueworker.errors import JobStateError, PartlyDoneError, RedisWriteError
 from queueworker.reprocess import RESULT_FIELD, Arguments, promote_call, reprocess_call
 from queueworker.scripts import Script, script_of
+from queueworker.selection import changeable
 from queueworker.states import State
 
 # The script alone takes a job out of whatever state it is in: one that was retried a moment ago would be lost.
@@ -48,6 +42,34 @@ class How(TypedDict, total=False):
     progress: Progress
     stop: asyncio.Event
     batch: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """`How` with its defaults.
+
+    Raises TypeError for a word that is not in it: whoever writes `dryrun=True` must not lose any job. ValueError for a
+    batch of less than one job.
+    """
+
+    dry_run: bool = False
+    progress: Progress | None = None
+    stop: asyncio.Event | None = None
+    batch: int = BATCH
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch {self.batch}: it must be at least 1 job")
+
+    @property
+    def is_to_end(self) -> bool:
+        """Whether no further batch is to be begun."""
+        return self.stop is not None and self.stop.is_set()
+
+    def tell(self, change: Change) -> None:
+        """Tell what became of the jobs so far, where somebody wants to know."""
+        if self.progress is not None:
+            self.progress(change)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,61 +103,55 @@ class MassChanges(QueueBase):
         """Have failed (or completed) jobs run again; each keeps its priority and its place in a flow.
 
         Those that finished first are put back first. `reset_attempts` gives them all their attempts again; without it
-        a job that had used them up gets one more. Source: `reprocessJob-9.lua`.
+        a job that had used them up gets one more. Jobs of other states raise JobStateError. Source:
+        `reprocessJob-9.lua`.
         """
+        course = Course(**how)
+        if state not in RESULT_FIELD:
+            raise JobStateError(f"{state} jobs cannot be retried: only failed and completed ones can")
         ids = await self._select(changeable(state), which)
 
         async def calls(batch: Sequence[str]) -> list[Arguments]:
             return await self._reprocess_calls(batch, state=state, reset_attempts=reset_attempts)
 
-        return await self._change([_Part(script=scripts.load("reprocessJob"), ids=ids, calls=calls)], **how)
+        return await self._change([_Part(script=scripts.load("reprocessJob"), ids=ids, calls=calls)], course)
 
-    async def clear(
-        self,
-        *states: str,
-        which: JobFilter = ALL,
-        **how: Unpack[How],
-    ) -> Change:
+    async def clear(self, *states: str, which: JobFilter = ALL, **how: Unpack[How]) -> Change:
         """Remove the jobs of these states (`wait` is `waiting`), with their logs; a worker's lock protects its job.
 
         The next runs of schedulers are neither counted nor removed: `unschedule` does that. A parent that waited for a
-        removed child alone runs then. Active jobs raise JobStateError. Source: `removeJob-2.lua`.
+        removed child alone runs then. Active jobs, and no state at all, raise JobStateError. Source:
+        `removeJob-2.lua`.
         """
+        course = Course(**how)
         wanted = dict.fromkeys(map(changeable, states))
-        return await self._change([self._removal(one, await self._select(one, which)) for one in wanted], **how)
+        if not wanted:
+            raise JobStateError("clear: name the states whose jobs are to be removed, failed for example")
+        return await self._change([self._removal(one, await self._select(one, which)) for one in wanted], course)
 
-    async def drain(
-        self,
-        *,
-        delayed: bool = False,
-        **how: Unpack[How],
-    ) -> Change:
+    async def drain(self, *, delayed: bool = False, **how: Unpack[How]) -> Change:
         """Remove all jobs that wait for a worker, prioritized ones too; with `delayed` those that are not due as well.
 
         BullMQ's own drain holds up the server until all are gone, and with a scheduler's job among them leaves a job
         without data in its place; this one does neither. Schedulers go on.
         """
+        course = Course(**how)
         names = ["paused", "waiting", "prioritized", *(["delayed"] if delayed else [])]
         states = list(map(changeable, names))
-        return await self._change([self._removal(state, await self._select(state, ALL)) for state in states], **how)
+        return await self._change([self._removal(state, await self._select(state, ALL)) for state in states], course)
 
-    async def promote(
-        self,
-        *,
-        which: JobFilter = ALL,
-        include_scheduled: bool = False,
-        **how: Unpack[How],
-    ) -> Change:
+    async def promote(self, *, which: JobFilter = ALL, include_scheduled: bool = False, **how: Unpack[How]) -> Change:
         """Have delayed jobs run now, those that were due first to begin with; each keeps its priority.
 
         The next runs of schedulers stay where they are unless `include_scheduled`. Source: `promote-9.lua`.
         """
+        course = Course(**how)
         ids = await self._select(changeable("delayed"), which, include_scheduled=include_scheduled)
 
         async def calls(batch: Sequence[str]) -> list[Arguments]:
             return [promote_call(self.keys, one) for one in batch]
 
-        return await self._change([_Part(script=scripts.load("promote"), ids=ids, calls=calls)], **how)
+        return await self._change([_Part(script=scripts.load("promote"), ids=ids, calls=calls)], course)
 
     async def _select(self, state: State, which: JobFilter, *, include_scheduled: bool = False) -> list[str]:
         ids = await selection.ids_of_state(self._answers, self.keys, state)
@@ -163,18 +179,16 @@ class MassChanges(QueueBase):
 
         return _Part(script=_remove_if_there(), ids=ids, calls=calls)
 
-    async def _change(self, parts: Sequence[_Part], **how: Unpack[How]) -> Change:
+    async def _change(self, parts: Sequence[_Part], course: Course) -> Change:
         change = Change(matched=sum(len(part.ids) for part in parts))
-        if how.get("dry_run"):
+        if course.dry_run:
             return change
-        stop, progress = how.get("stop"), how.get("progress")
-        for part, batch in _batches(parts, how.get("batch", BATCH)):
-            if stop is not None and stop.is_set():
+        for part, batch in _batches(parts, course.batch):
+            if course.is_to_end:
                 return dataclasses.replace(change, interrupted=True)
             done = await self._run_batch(part, batch, change)
             change = dataclasses.replace(change, done=change.done + done, moved=change.moved + len(batch) - done)
-            if progress is not None:
-                progress(change)
+            course.tell(change)
         return change
 
     async def _run_batch(self, part: _Part, batch: Sequence[str], before: Change) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Unpack
 
-from queueworker.changes import BATCH, Change, changeable
+from queueworker.changes import Change
 from queueworker.errors import JobStateError, PartlyDoneError, RedisWriteError
-from queueworker.mass import ALL, How, MassChanges
+from queueworker.mass import ALL, Course, How, MassChanges
+from queueworker.selection import changeable
 from queueworker.switches import Switches
 
 _LISTS = ("wait", "paused", "active")
@@ -26,27 +27,27 @@ class Obliteration(MassChanges, Switches):
         is interrupted leaves the queue paused; the same call again goes on. Source: `obliterate-2.lua`, which leaves
         parents that wait for children where they are; this does not.
         """
+        course = Course(**how)
         held = await self._held()
         active, matched = held["active"], sum(held.values())
         if active and not force:
             raise JobStateError(f"queue {self.name} has {active} active jobs: wait for them, or use force")
-        if how.get("dry_run"):
+        if course.dry_run:
             return Change(matched=matched)
         await self.pause()
         parents = await self._select(changeable("waiting-children"), ALL)
-        await self._change([self._removal(changeable("waiting-children"), parents)], batch=how.get("batch", BATCH))
-        return await self._obliterate(Change(matched=matched), force=force, **how)
+        removal = self._removal(changeable("waiting-children"), parents)
+        removed = await self._change([removal], dataclasses.replace(course, progress=None))
+        return await self._obliterate(Change(matched=matched, done=min(matched, removed.done)), course, force=force)
 
-    async def _obliterate(self, change: Change, *, force: bool, **how: Unpack[How]) -> Change:
-        stop, progress = how.get("stop"), how.get("progress")
+    async def _obliterate(self, change: Change, course: Course, *, force: bool) -> Change:
         while True:
-            if stop is not None and stop.is_set():
+            if course.is_to_end:
                 return dataclasses.replace(change, interrupted=True)
-            over = await self._obliterate_batch(change, size=how.get("batch", BATCH), force=force)
+            over = await self._obliterate_batch(change, size=course.batch, force=force)
             left = 0 if over else sum((await self._held()).values())
             change = dataclasses.replace(change, done=max(0, change.matched - left))
-            if progress is not None:
-                progress(change)
+            course.tell(change)
             if over:
                 await self._one(("DEL", *map(self.keys.of, _LEFT_BEHIND)))
                 return change

@@ -1,6 +1,6 @@
 """Finding the jobs that a change concerns, without holding up the server: page by page, nothing is changed.
 
-All functions take `run`, which sends commands together and returns their replies or raises.
+`run`, where a function takes it, sends commands together and returns their replies or raises.
 """
 
 from __future__ import annotations
@@ -10,12 +10,24 @@ from typing import Any
 
 from queueworker.changes import JobFilter
 from queueworker.command import Command
+from queueworker.errors import JobStateError
 from queueworker.keys import QueueKeys
-from queueworker.states import State
+from queueworker.states import State, state_of
 
 PAGE = 1000
 
 Run = Callable[[Sequence[Command]], Awaitable[list[Any]]]
+
+
+def changeable(name: str) -> State:
+    """Return the state of a name (`wait` is `waiting`); raises JobStateError for one whose jobs cannot be changed."""
+    try:
+        state = state_of(name)
+    except ValueError as error:
+        raise JobStateError(str(error)) from None
+    if state.name == "active":
+        raise JobStateError("active jobs belong to their workers: wait for them, or end the workers")
+    return state
 
 
 async def ids_of_state(run: Run, keys: QueueKeys, state: State) -> dict[str, float]:
