@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from queueworker import scripts
 from queueworker.keys import QueueKeys
-from queueworker.options import ON_FAILURE
+from queueworker.optionnames import ON_FAILURE
 
 TOKEN = "by-hand"
 _SHARED = ("wait", "active", "prioritized", "events", "stalled", "limiter", "delayed", "paused", "meta", "pc")

@@ -8,11 +8,13 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from queueworker.errors import InvalidJobError
 from queueworker.jobs import Job
 from queueworker.keys import MAX_PRIORITY, QueueKeys
-from queueworker.options import MAX_DUE_MS, JobOptions, Priority, usable_job_id, usable_queue_name
+from queueworker.names import usable_job_id, usable_queue_name
+from queueworker.options import MAX_DUE_MS, JobOptions, Priority
 
 KEYS = QueueKeys("bull", "q")
 PARENT = {"id": "p", "queue": "bull:q"}
@@ -247,3 +249,16 @@ def test_the_size_of_data_is_limited_as_node_counts_it(text: str, limit: int) ->
 def test_what_cannot_be_packed_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidJobError, match="cannot be sent"):
         Job.create("n", **options).call(KEYS, timestamp_ms=1)
+
+
+def test_a_model_that_cannot_be_written_as_json_is_refused() -> None:
+    class Payload(BaseModel):
+        value: Any
+
+    with pytest.raises(InvalidJobError, match="job n: its data cannot be written as JSON"):
+        Job.create("n", Payload(value=object()))
+
+
+def test_an_option_given_under_both_its_names_is_refused() -> None:
+    with pytest.raises(InvalidJobError, match="job_id"):
+        JobOptions.of(job_id="a", jobId="b")

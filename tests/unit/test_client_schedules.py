@@ -144,4 +144,4 @@ def test_what_is_stored_is_read_whole_and_what_is_broken_as_far_as_it_goes() -> 
     )
     assert info.next_run == NOON
     broken = ScheduleInfo.of("a:b:c", 1, {"every": "x", "opts": "[", "data": "["})
-    assert (broken.every, broken.options, broken.data, broken.name) == (None, {}, None, None)
+    assert (broken.every, broken.options, broken.data, broken.name) == (None, {}, "[", None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from queueworker.records import json_or_text, whole_number
+from queueworker.decoding import json_or_text, whole_number
 
 _ID = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?")
 _LAST = 2**64 - 1

@@ -6,13 +6,13 @@ hash of key and return value, `:dependencies` a set, `:failed` a hash of key and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from queueworker.base import raise_first
 from queueworker.command import Command
+from queueworker.decoding import json_or_text, mapping, whole_number
 from queueworker.errors import InvalidJobError
 
 Run = Callable[[Sequence[Command]], Awaitable[list[Any]]]
@@ -148,7 +148,7 @@ class TreeReader:
         width = 1 + len(_PARTS)
         for i, one in enumerate(jobs):
             stored, *counts = replies[i * width : (i + 1) * width]
-            one.stored = stored if isinstance(stored, dict) else dict(zip(stored[::2], stored[1::2], strict=True))
+            one.stored = mapping(stored)
             one.counts = ChildCounts(*map(int, counts))
         _take([scan for _, scan in scans], replies[len(commands) :])
         while waiting := [scan for _, scan in scans if scan.is_open]:
@@ -169,12 +169,12 @@ class TreeReader:
             state=one.state,
             removed=not stored,
             name=stored.get("name"),
-            data=_decoded(stored.get("data")),
-            returnvalue=_decoded(stored.get("returnvalue", value)),
+            data=json_or_text(stored.get("data")),
+            returnvalue=json_or_text(stored.get("returnvalue", value)),
             failed_reason=stored.get("failedReason", error),
-            timestamp=_number(stored.get("timestamp")),
-            processed_on=_number(stored.get("processedOn")),
-            finished_on=_number(stored.get("finishedOn")),
+            timestamp=whole_number(stored.get("timestamp")),
+            processed_on=whole_number(stored.get("processedOn")),
+            finished_on=whole_number(stored.get("finishedOn")),
             counts=one.counts,
             children=children,
         )
@@ -194,20 +194,3 @@ def _entries(items: Any, *, alone: bool) -> list[tuple[str, str | None]]:
     if items and isinstance(items[0], list | tuple):
         return [(str(key), str(value)) for key, value in items]
     return [(str(key), str(value)) for key, value in zip(items[::2], items[1::2], strict=True)]
-
-
-def _decoded(text: str | None) -> Any:
-    """Return what JSON says; a text that is none as it is, for other producers may have written it."""
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return None if text is None else int(float(text))
-    except ValueError:
-        return None

@@ -10,12 +10,12 @@ from redis.exceptions import NoPermissionError
 from queueworker import keys as names
 from queueworker import records
 from queueworker.command import Command
+from queueworker.decoding import json_or_text, mapping, pairs
 from queueworker.failures import is_wrong_type
 from queueworker.keys import QueueKeys
 from queueworker.listing import due_on_of, lock_commands, lock_of
 from queueworker.records import Children, DependencyCounts, JobRecord
 from queueworker.states import STATES, UNKNOWN
-from queueworker.workers import mapping, pairs
 
 Ask = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 """Sends commands together and returns one reply or exception for each."""
@@ -72,7 +72,7 @@ async def children(fetch: Fetch, keys: QueueKeys, job_id: str) -> Children:
     waiting, processed, ignored, unsuccessful = await fetch([*_children_commands(keys, job_id, reads), failed])
     return Children(
         unprocessed=tuple(sorted(waiting)),
-        values={key: records.json_or_text(text) for key, text in mapping(processed).items()},
+        values={key: json_or_text(text) for key, text in mapping(processed).items()},
         ignored=mapping(ignored),
         failed=tuple(unsuccessful),
     )

@@ -15,7 +15,8 @@ from queueworker import scripts
 from queueworker.command import Command
 from queueworker.errors import InvalidJobError
 from queueworker.keys import QueueKeys
-from queueworker.options import MAX_DUE_MS, ON_FAILURE, JobOptions, ParentOptions
+from queueworker.optionnames import ON_FAILURE
+from queueworker.options import MAX_DUE_MS, JobOptions, ParentOptions
 
 # KEYS in the order that the head of each script names them.
 _KEYS = {
@@ -98,9 +99,9 @@ class Job:
 
 def encode_data(data: Any, *, job_name: str) -> str:
     """Return data as JSON; raises InvalidJobError for what JSON cannot hold, NaN and infinities included."""
-    if isinstance(data, BaseModel):
-        data = data.model_dump(mode="json", by_alias=True)
     try:
+        if isinstance(data, BaseModel):
+            data = data.model_dump(mode="json", by_alias=True)
         return json.dumps({} if data is None else data, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidJobError(f"job {job_name}: its data cannot be written as JSON: {error}") from None

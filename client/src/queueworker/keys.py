@@ -8,6 +8,8 @@ from dataclasses import dataclass
 PRIORITY_SHIFT = 2**32
 DELAYED_SHIFT = 4096
 MAX_PRIORITY = 2_097_151
+RATE_LIMIT_REACHED = 2**53 - 1
+"""What `Queue.rateLimit` of BullMQ writes to `limiter`: no counter of jobs gets there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from typing import Any
 from queueworker import keys as names
 from queueworker import records
 from queueworker.command import Command
+from queueworker.decoding import pairs
 from queueworker.keys import QueueKeys
 from queueworker.records import JobRecord
 from queueworker.states import State
-from queueworker.workers import pairs
 
 MAX_PAGE = 1000
 """Jobs read at once."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from queueworker.command import Command
+from queueworker.decoding import whole_number
 from queueworker.keys import QueueKeys
-from queueworker.records import whole_number
 
 MINUTE_MS = 60_000
 MAX_POINTS = 20_160

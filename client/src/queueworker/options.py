@@ -26,25 +26,11 @@ from pydantic.alias_generators import to_camel
 
 from queueworker.errors import InvalidJobError
 from queueworker.keys import DELAYED_SHIFT, MAX_PRIORITY
-from queueworker.names import usable_job_id as usable_job_id
-from queueworker.names import usable_parent_id
-from queueworker.names import usable_queue_name as usable_queue_name
+from queueworker.names import usable_job_id, usable_parent_id
+from queueworker.optionnames import LONG, SHORT, TELEMETRY
 
 MAX_DUE_MS = 2**53 // DELAYED_SHIFT - 1
 """The last due time that the score of a delayed job can hold, in 2039."""
-
-ON_FAILURE = {
-    "failParentOnFailure": "fpof",
-    "continueParentOnFailure": "cpof",
-    "ignoreDependencyOnFailure": "idof",
-    "removeDependencyOnFailure": "rdof",
-}
-"""What a child that failed for good does to its parent, and the short names that the scripts know it by."""
-
-# How storeJob.lua expects some options to be named.
-_SHORT = {"keepLogs": "kl", "deduplication": "de", **ON_FAILURE}
-_TELEMETRY = {"metadata": "tm", "omitContext": "omc"}
-_LONG = {short: name for name, short in _SHORT.items()}
 
 Milliseconds = Annotated[StrictInt, Field(ge=0, le=MAX_DUE_MS)]
 
@@ -199,7 +185,7 @@ class JobOptions(_Options):
     def of(cls, **options: Any) -> Self:
         """Check options given by name; raises InvalidJobError that names the option."""
         try:
-            return cls.model_validate({_LONG.get(name, name): value for name, value in options.items()})
+            return cls.model_validate({LONG.get(name, name): value for name, value in options.items()})
         except ValidationError as error:
             # Of a choice of types the last one is the most telling.
             found = error.errors(include_url=False, include_input=False)[-1]
@@ -234,5 +220,5 @@ class JobOptions(_Options):
             options["priority"] = self.effective_priority
             del options["lifo"]
         telemetry = options.pop("telemetry", {})
-        options |= {_TELEMETRY[name]: value for name, value in telemetry.items()}
-        return {_SHORT.get(name, name): value for name, value in options.items()}
+        options |= {TELEMETRY[name]: value for name, value in telemetry.items()}
+        return {SHORT.get(name, name): value for name, value in options.items()}

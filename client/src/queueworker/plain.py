@@ -5,7 +5,6 @@ The values are those of the script, but not of one single moment: between the tw
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from queueworker import keys as names
 from queueworker import sample
 from queueworker.command import Command
+from queueworker.decoding import json_or_text, pairs
 from queueworker.failures import is_wrong_type
 from queueworker.keys import QueueKeys
 
@@ -131,7 +131,7 @@ def _jobs(reading: _Reading) -> list[Command]:
 
 def _keep_jobs(reading: _Reading, replies: list[Any]) -> None:
     for added, options, processed in replies:
-        reading.consider(sample.ready_since(added, _decoded(options), processed))
+        reading.consider(sample.ready_since(added, json_or_text(options), processed))
 
 
 def _values(reading: _Reading, now_ms: int) -> list[Any]:
@@ -147,15 +147,5 @@ def _values(reading: _Reading, now_ms: int) -> list[Any]:
 
 
 def _first_pair(reply: Any) -> tuple[str, float] | None:
-    """Return member and score of the first pair: a flat list in RESP2, a list of pairs in RESP3."""
-    if not reply:
-        return None
-    member, score = reply[0] if isinstance(reply[0], list | tuple) else reply[:2]
-    return str(member), float(score)
-
-
-def _decoded(text: Any) -> Any:
-    try:
-        return json.loads(text) if text is not None else None
-    except ValueError:
-        return None
+    found = pairs(reply)
+    return found[0] if found else None

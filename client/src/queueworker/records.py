@@ -5,28 +5,20 @@ Sources: `Job.fromJSON` of BullMQ for Node, `includes/storeJob.lua`, `includes/p
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from queueworker.decoding import parse_json, whole_number
+from queueworker.optionnames import LONG, TELEMETRY
+
+_LONG_TELEMETRY = {short: name for name, short in TELEMETRY.items()}
 FIELDS = (
     *("name", "data", "opts", "timestamp", "delay", "priority", "processedOn", "finishedOn", "progress"),
     *("returnvalue", "failedReason", "stacktrace", "ats", "atm", "attemptsMade", "stc", "rjk", "deid", "defa"),
     *("parentKey", "pb"),
 )
 """The fields of a job's hash; `attemptsMade` is what BullMQ 4 called `atm`."""
-
-_LONG_OPTIONS = {
-    "fpof": "failParentOnFailure",
-    "cpof": "continueParentOnFailure",
-    "idof": "ignoreDependencyOnFailure",
-    "rdof": "removeDependencyOnFailure",
-    "kl": "keepLogs",
-    "de": "deduplication",
-}
-_TELEMETRY = {"tm": "metadata", "omc": "omitContext"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,29 +167,6 @@ def is_job(stored: Sequence[str | None]) -> bool:
     return stored[FIELDS.index("timestamp")] is not None
 
 
-def json_or_text(text: str | None) -> Any:
-    """Return what the JSON text says, or the text itself where it is no JSON; None for nothing."""
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def whole_number(text: str) -> int | None:
-    """Return the whole number of a text, which Lua may have written as 1.7e+12; None if it is none."""
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return int(number) if math.isfinite(number) else None
-
-
 class _Values:
     """Reads fields, and notes those that cannot be read."""
 
@@ -218,8 +187,8 @@ class _Values:
         if text is None:
             return None
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
+            return parse_json(text)
+        except ValueError:
             self._tell(name, "not JSON")
             return text
 
@@ -240,6 +209,6 @@ class _Values:
 
 
 def _long_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    long = {_LONG_OPTIONS.get(name, name): value for name, value in options.items() if name not in _TELEMETRY}
-    telemetry = {_TELEMETRY[name]: value for name, value in options.items() if name in _TELEMETRY}
+    long = {LONG.get(name, name): value for name, value in options.items() if name not in _LONG_TELEMETRY}
+    telemetry = {_LONG_TELEMETRY[name]: value for name, value in options.items() if name in _LONG_TELEMETRY}
     return {**long, "telemetry": telemetry} if telemetry else long

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from queueworker.changes import Finished
+from queueworker.decoding import json_or_text
 from queueworker.keys import QueueKeys
 
 Arguments = tuple[Sequence[str], Sequence[str | int | bytes]]
@@ -35,8 +35,5 @@ def promote_call(keys: QueueKeys, job_id: str) -> Arguments:
 
 
 def _is_lifo(options: str | None) -> bool:
-    try:
-        decoded = json.loads(options or "{}")
-    except ValueError:
-        return False
+    decoded = json_or_text(options)
     return isinstance(decoded, dict) and bool(decoded.get("lifo"))

@@ -5,13 +5,15 @@ Both ways of reading, the script and the plain commands, bring the same list.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from queueworker import scripts
-from queueworker.keys import QueueKeys
+from queueworker.decoding import whole_number
+from queueworker.keys import RATE_LIMIT_REACHED, QueueKeys
 from queueworker.snapshot import QueueSnapshot
 
 PARTS = (
@@ -34,9 +36,6 @@ WAIT_TAIL = 4
 """Jobs looked at where `wait` is left: a lifo job is newer than its neighbours, one given back is older."""
 PRIORITIES = 16
 """Populated priorities whose oldest job is looked at, the most urgent ones first."""
-
-# What `Queue.rateLimit` of BullMQ writes: no counter of jobs gets there.
-_MANUAL_LIMIT = 2**53 - 1
 
 
 @cache
@@ -109,23 +108,17 @@ def ready_since(added: object, options: object, processed: object) -> int | None
 
 def _limited_for(*, taken: int, limit: int | None, ttl_ms: int) -> int:
     # A limit that only the workers know is not in Redis; a counter alone does not say that it is reached.
-    reached = taken >= (limit if limit is not None else _MANUAL_LIMIT)
+    reached = taken >= (limit if limit is not None else RATE_LIMIT_REACHED)
     return ttl_ms if reached and ttl_ms > 0 else 0
 
 
 def _float(value: object) -> float | None:
-    if isinstance(value, int | float):
-        return value
-    if not isinstance(value, str | bytes):
-        return None
     try:
-        return float(value)
-    except ValueError:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _number(value: object) -> int | None:
-    if value is None or type(value) is int:
-        return value
-    number = _float(value)
-    return None if number is None else int(number)
+    return value if value is None or type(value) is int else whole_number(str(value))

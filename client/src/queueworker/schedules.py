@@ -6,19 +6,24 @@ Sources: `JobScheduler` of BullMQ for Node, `addJobScheduler-11.lua`, `includes/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from queueworker import cron as patterns
+from queueworker.decoding import json_or_text, whole_number
 from queueworker.errors import InvalidJobError
 from queueworker.options import MAX_DUE_MS, JobOptions
 
 Moment = datetime | int
 """A point in time: a datetime that knows its time zone, or Unix milliseconds."""
+OVERDUE_MS = 60_000
+"""A worker that lives takes a job that is due well within this."""
+
+SchedulerState = Literal["scheduled", "overdue", "ended"]
+"""`overdue`: no worker took the job that is due; `ended`: its limit or end is reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +153,8 @@ class ScheduleInfo:
 
     `next_run_ms` (Unix ms) lies in the past once the scheduler has come to its `limit` or `end_ms`, and where no worker
     has taken the job that is due. `iterations` counts the jobs made so far. `name`, `data` and `options` are those of
-    the jobs; the options are BullMQ's, with its own short names.
+    the jobs; data that is no JSON comes as the text that is stored, the options are BullMQ's, with its own short
+    names.
     """
 
     id: str
@@ -170,23 +176,36 @@ class ScheduleInfo:
         """When the next job falls due, in UTC."""
         return datetime.fromtimestamp(self.next_run_ms / 1000, UTC)
 
+    def has_ended(self, now_ms: int) -> bool:
+        """Tell whether its limit or its end is reached, after which BullMQ keeps it; its last job may still wait."""
+        at_limit = self.limit is not None and (self.iterations or 0) >= self.limit
+        return at_limit or (self.end_ms is not None and self.end_ms <= now_ms)
+
+    def state(self, now_ms: int) -> SchedulerState:
+        """Tell whether a job of it is still to come."""
+        if self.next_run_ms > now_ms:
+            return "scheduled"
+        if self.has_ended(now_ms):
+            return "ended"
+        return "overdue" if now_ms - self.next_run_ms > OVERDUE_MS else "scheduled"
+
     @classmethod
     def of(cls, scheduler_id: str, next_run_ms: int, stored: Mapping[str, str]) -> ScheduleInfo:
         """Read what `storeJobScheduler.lua` wrote; of repeatable jobs of BullMQ before 5 only id and time are known."""
-        options = _decoded(stored.get("opts"))
+        options = json_or_text(stored.get("opts"))
         return cls(
             id=scheduler_id,
             next_run_ms=next_run_ms,
             name=stored.get("name"),
             pattern=stored.get("pattern"),
-            every=_number(stored.get("every")),
+            every=whole_number(stored.get("every")),
             tz=stored.get("tz"),
-            limit=_number(stored.get("limit")),
-            start_ms=_number(stored.get("startDate")),
-            end_ms=_number(stored.get("endDate")),
-            offset=_number(stored.get("offset")),
-            iterations=_number(stored.get("ic")),
-            data=_decoded(stored["data"]) if "data" in stored else {},
+            limit=whole_number(stored.get("limit")),
+            start_ms=whole_number(stored.get("startDate")),
+            end_ms=whole_number(stored.get("endDate")),
+            offset=whole_number(stored.get("offset")),
+            iterations=whole_number(stored.get("ic")),
+            data=json_or_text(stored.get("data", "{}")),
             options=options if isinstance(options, dict) else {},
         )
 
@@ -213,17 +232,3 @@ def _is_count(value: object) -> bool:
 
 def _set(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return None if text is None else int(float(text))
-    except ValueError:
-        return None
-
-
-def _decoded(text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError:
-        return None

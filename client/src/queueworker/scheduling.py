@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 import msgpack
 
 from queueworker.base import QueueBase, raise_first
+from queueworker.decoding import mapping, pairs
 from queueworker.errors import JobRefusedError, RedisReadError
 from queueworker.jobs import encode_data
 from queueworker.schedules import Moment, Schedule, Scheduled, ScheduleInfo, template
@@ -75,12 +75,15 @@ class QueueScheduling(QueueBase):
             [members] = await self._run([("ZRANGE", repeat, 0, -1, "WITHSCORES")])
             raise_first([members])
             found: list[ScheduleInfo] = []
-            pairs = _pairs(members)
-            for start in range(0, len(pairs), _READ_TOGETHER):
-                part = pairs[start : start + _READ_TOGETHER]
+            scored = pairs(members)
+            for start in range(0, len(scored), _READ_TOGETHER):
+                part = scored[start : start + _READ_TOGETHER]
                 stored = await self._run([("HGETALL", f"{repeat}:{scheduler_id}") for scheduler_id, _ in part])
                 raise_first(stored)
-                found += [ScheduleInfo.of(*pair, _mapping(one)) for pair, one in zip(part, stored, strict=True)]
+                found += [
+                    ScheduleInfo.of(name, int(score), mapping(one))
+                    for (name, score), one in zip(part, stored, strict=True)
+                ]
             return found
 
         return await self._persist(read, kind=RedisReadError)
@@ -92,7 +95,7 @@ class QueueScheduling(QueueBase):
         async def read() -> ScheduleInfo | None:
             score, stored = await self._run([("ZSCORE", repeat, scheduler_id), ("HGETALL", f"{repeat}:{scheduler_id}")])
             raise_first([score, stored])
-            return None if score is None else ScheduleInfo.of(scheduler_id, int(float(score)), _mapping(stored))
+            return None if score is None else ScheduleInfo.of(scheduler_id, int(float(score)), mapping(stored))
 
         return await self._persist(read, kind=RedisReadError)
 
@@ -147,14 +150,3 @@ def _words(
         "repeat": {**repeat, "count": 1},
     }
     return [next_ms, msgpack.packb(stored), plan.id, payload, msgpack.packb(template_options), msgpack.packb(job)]
-
-
-def _pairs(reply: Any) -> list[tuple[str, int]]:
-    """Return members and scores: a flat list in RESP2, pairs in RESP3."""
-    flat = list(chain.from_iterable(reply)) if reply and isinstance(reply[0], list | tuple) else list(reply)
-    return [(str(member), int(float(score))) for member, score in zip(flat[::2], flat[1::2], strict=True)]
-
-
-def _mapping(reply: Any) -> dict[str, str]:
-    """Return a hash: redis-py has made a dict of it, or left the flat list of RESP2."""
-    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))

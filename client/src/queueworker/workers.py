@@ -5,13 +5,12 @@ Written by the workers' heartbeat; workers of other make tell nothing here, and 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from queueworker.records import whole_number
+from queueworker.decoding import parse_json, whole_number
 
 ALIVE_WITHIN_MS = 15_000
 """A worker is called alive while its last heartbeat is younger: five beats at the usual pace of 3 s."""
@@ -79,8 +78,8 @@ class JobStatistics:
 def decode_worker(name: str, heartbeat: float, about: str | None, *, now_ms: int) -> WorkerRecord:
     """Return a worker from its score in the list of heartbeats and the JSON that it says of itself."""
     try:
-        said = json.loads(about) if about is not None else {}
-    except (ValueError, RecursionError):
+        said = parse_json(about) if about is not None else {}
+    except ValueError:
         said = {}
     if not isinstance(said, dict):
         said = {}
@@ -102,18 +101,6 @@ def decode_statistics(stored: Mapping[str, str]) -> list[JobStatistics]:
         if {"jobs", "ms"} <= of.keys()
     ]
     return sorted(found, key=lambda one: (-one.jobs, one.name))
-
-
-def pairs(reply: Sequence[Any]) -> list[tuple[str, float]]:
-    """Return members with their scores: a flat list in RESP2, a list of pairs in RESP3."""
-    if reply and isinstance(reply[0], list | tuple):
-        return [(str(member), float(score)) for member, score in reply]
-    return [(str(member), float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)]
-
-
-def mapping(reply: Any) -> dict[str, str]:
-    """Return a hash: a flat list where redis-py does not make a dict of it."""
-    return dict(reply) if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _histogram(fields: Mapping[str, int]) -> dict[int, int]:

@@ -24,8 +24,6 @@ _HELP = (
     "state is scheduled, overdue (no worker took the job that is due) or ended (limit or end reached).\n\n"
     "Exit code 3 for a queue never used or a scheduler not found."
 )
-# A worker that lives takes a job that is due well within this.
-_OVERDUE_MS = 60_000
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +41,10 @@ def schedulers(
     redis_host: parameters.RedisHost = None,
     redis_port: parameters.RedisPort = None,
 ) -> None:
-    """List the job schedulers of a queue, or remove one; removing asks first, unless --yes is given."""
+    """List the job schedulers of a queue, or remove one.
+
+    Removing asks first, unless --yes is given.
+    """
     place = Place(queue, prefix, redis_host, redis_port)
     if remove is not None:
         _remove(place, remove, yes=yes, dry_run=dry_run, output_format=output_format)
@@ -51,28 +52,20 @@ def schedulers(
     found = on_queue(place, _read)
     now_ms = time.time_ns() // 1_000_000
     if output_format is Format.JSON:
-        output.print_json([{**dataclasses.asdict(one), "state": state_of(one, now_ms=now_ms)} for one in found])
+        output.print_json([{**dataclasses.asdict(one), "state": one.state(now_ms)} for one in found])
         return
     rows = [_row(one, now_ms=now_ms) for one in found]
     output.print_table(("ID", "JOB", "WHEN", "NEXT", "MADE", "LIMIT", "STATE"), rows)
 
 
-def state_of(one: ScheduleInfo, *, now_ms: int) -> str:
-    """Return whether a scheduler still makes jobs: `scheduled`, `overdue` or `ended`."""
-    from queueworker.doctor.queues import has_ended
-
-    if one.next_run_ms > now_ms:
-        return "scheduled"
-    if has_ended(one, now_ms=now_ms):
-        return "ended"
-    return "overdue" if now_ms - one.next_run_ms > _OVERDUE_MS else "scheduled"
-
-
 def _row(one: ScheduleInfo, *, now_ms: int) -> list[object]:
-    when = f"{one.pattern} {one.tz or ''}" if one.pattern else f"every {output.duration((one.every or 0) / 1000)}"
+    # Of repeatable jobs of BullMQ before 5 neither is known.
+    when = None if one.every is None else f"every {output.duration(one.every / 1000)}"
+    if one.pattern is not None:
+        when = f"{one.pattern} {one.tz or ''}"
     away = (one.next_run_ms - now_ms) / 1000
     next_run = f"in {output.duration(away)}" if away > 0 else f"{output.duration(-away)} ago"
-    return [one.id, one.name, when, next_run, one.iterations, one.limit, state_of(one, now_ms=now_ms)]
+    return [one.id, one.name, when, next_run, one.iterations, one.limit, one.state(now_ms)]
 
 
 async def _read(queue: Queue) -> list[ScheduleInfo]:
@@ -88,7 +81,8 @@ def _remove(place: Place, identity: str, *, yes: bool, dry_run: bool, output_for
         raise NotFoundError(f"queue {place.queue} with prefix {place.prefix} has no scheduler {identity}")
     if not dry_run:
         confirm.ask(f"Remove scheduler {identity} of queue {place.queue}?", yes=yes)
-        on_queue(place, lambda queue: queue.unschedule(identity))
+        if not on_queue(place, lambda queue: queue.unschedule(identity)):
+            raise NotFoundError(f"queue {place.queue}: somebody else removed scheduler {identity} meanwhile")
     if output_format is Format.JSON:
         row: dict[str, Any] = {"queue": place.queue, "prefix": place.prefix, "id": identity, "dry_run": dry_run}
         output.print_json({**row, "removed": not dry_run})

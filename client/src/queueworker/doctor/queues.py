@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from queueworker.doctor.findings import Finding, error, ok, warning
 from queueworker.errors import RedisAccessError
 from queueworker.queue import Queue
-from queueworker.schedules import ScheduleInfo
+from queueworker.schedules import OVERDUE_MS, ScheduleInfo
 from queueworker.snapshot import QueueSnapshot
 
 _NEWEST_FAILED = 100
 _ACTIVE_LOOKED_AT = 100
-_OVERDUE_MS = 60_000
 # Ids that BullMQ counts up, ids that our client makes, and those of schedulers: nobody adds them a second time.
 _OWN_ID = re.compile(r"\d+|[0-9a-f]{32}|repeat:.*")
 
@@ -128,19 +127,14 @@ def _schedulers(found: Look) -> list[Finding]:
     findings = []
     for one in found.schedules:
         late_ms = now_ms - one.next_run_ms
-        if has_ended(one, now_ms=now_ms) or (late_ms < _OVERDUE_MS and one.id not in found.without_next_job):
+        if one.has_ended(now_ms) or (late_ms < OVERDUE_MS and one.id not in found.without_next_job):
             continue
         if one.id in found.without_next_job:
-            remedy = "store it again where it is declared, or remove it: queueworker schedulers QUEUE --remove ID"
+            remedy = (
+                f"store it again where it is declared, or remove it: queueworker schedulers {name} --remove {one.id}"
+            )
             findings.append(error("scheduler", f"{one.id} has no next job and never fires", remedy, queue=name))
         else:
             message = f"{one.id} was due {late_ms // 1000} s ago and no worker took its job"
             findings.append(warning("scheduler", message, f"start a worker: queueworker work {name}", queue=name))
     return findings
-
-
-def has_ended(one: ScheduleInfo, *, now_ms: int) -> bool:
-    """Tell whether a scheduler has come to its limit or its end, after which BullMQ keeps it."""
-    if one.limit is not None and (one.iterations or 0) >= one.limit:
-        return True
-    return one.end_ms is not None and one.end_ms <= now_ms
