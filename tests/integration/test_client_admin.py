@@ -11,10 +11,11 @@ import pytest
 from bullmq import Queue as BullQueue
 from faultproxy import FaultProxy, Mode
 from redis.asyncio import Redis
+from valkeyserver import free_port
 
 from queueworker import InvalidJobError, Queue
 from queueworker.changes import Change, JobFilter
-from queueworker.errors import JobNotFoundError, JobStateError, PartlyDoneError
+from queueworker.errors import JobNotFoundError, JobStateError, PartlyDoneError, RedisReadError
 from queueworker.settings import ConnectionSettings
 
 
@@ -478,3 +479,48 @@ async def _wait_around_a_scheduler(queue: Queue, client: Redis) -> None:
     await client.zadd("bull:q:repeat", {"s": 1})
     await client.rpush("bull:q:wait", "repeat:s:1")
     await queue.enqueue("n", job_id="after", lifo=True)
+
+
+async def test_a_word_that_is_misspelt_changes_nothing(queue: Queue, client: Redis) -> None:
+    await add_failed(queue, client, 2)
+    before = sorted(await client.keys("*"))
+    for change in (queue.retry, queue.promote, queue.drain, queue.obliterate):
+        with pytest.raises(TypeError, match="dryrun"):
+            await change(dryrun=True)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="dryrun"):
+        await queue.clear("failed", dryrun=True)  # type: ignore[call-arg]
+    assert sorted(await client.keys("*")) == before
+    assert not await queue.is_paused()
+
+
+async def test_what_cannot_be_meant_is_refused(queue: Queue, client: Redis) -> None:
+    await queue.enqueue("n")
+    with pytest.raises(JobStateError, match="waiting jobs cannot be retried"):
+        await queue.retry(state="waiting")  # type: ignore[arg-type]
+    with pytest.raises(JobStateError, match="name the states"):
+        await queue.clear()
+
+
+async def test_obliterate_can_end_among_the_parents_too(queue: Queue, client: Redis) -> None:
+    for i in range(6):
+        await client.hset(f"bull:q:p{i}", mapping={"name": "p", "timestamp": 1})
+        await client.zadd("bull:q:waiting-children", {f"p{i}": i})
+    stop = asyncio.Event()
+    original = queue._run_scripts
+
+    async def interrupted(*arguments: Any) -> Any:
+        if getattr(arguments[0], "name", None) == "removeJobIfThere":
+            stop.set()
+        return await original(*arguments)
+
+    queue._run_scripts = interrupted  # type: ignore[method-assign]
+    assert await queue.obliterate(batch=2, stop=stop) == Change(matched=6, done=2, interrupted=True)
+    assert await client.zcard("bull:q:waiting-children") == 4
+
+
+async def test_looking_fails_as_a_reading(redis_settings: ConnectionSettings) -> None:
+    nowhere = ConnectionSettings(host="127.0.0.1", port=free_port())
+    async with Queue("q", nowhere) as queue:
+        for look in (queue.exists, queue.is_paused, queue.global_concurrency, queue.global_rate_limit):
+            with pytest.raises(RedisReadError, match="not reachable"):
+                await look()

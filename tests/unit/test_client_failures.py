@@ -95,3 +95,11 @@ def test_only_what_was_lost_on_the_way_is_worth_another_try() -> None:
 )
 def test_a_refusal_of_scripts_differs_from_a_state_of_the_server(error: object, refused: bool) -> None:
     assert refuses_scripts(error) is refused
+
+
+def test_a_name_that_cannot_be_sent_is_not_called_an_outage() -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "q\ud800".encode()
+    failure = access_error(RedisReadError, caught.value, address="here")
+    assert failure.reason == "InvalidQueueKey"
+    assert "UTF-8" in str(failure)

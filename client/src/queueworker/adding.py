@@ -98,11 +98,14 @@ class QueueAdding(QueueBase):
             return {}
         holders = await self._run([("GET", self.keys.of(f"de:{one}")) for one in ids.values()])
         raise_first(holders)
-        times = await self._run([("HGET", self.keys.job(str(holder)), "timestamp") for holder in holders])
+        held = {i: str(holder) for i, holder in zip(ids, holders, strict=True) if holder is not None}
+        if not held:
+            return {}
+        times = await self._run([("HGET", self.keys.job(holder), "timestamp") for holder in held.values()])
         raise_first(times)
         return {
-            i: Enqueued(str(holder), Outcome.DEDUPLICATED)
-            for i, holder, since in zip(ids, holders, times, strict=True)
+            i: Enqueued(holder, Outcome.DEDUPLICATED)
+            for (i, holder), since in zip(held.items(), times, strict=True)
             if since is not None and int(since) > timestamp_ms
         }
 

@@ -18,7 +18,7 @@ from queueworker.connection import Client, connect, drop_idle_connections, requi
 from queueworker.errors import RedisAccessError, RedisWriteError, SettingsError
 from queueworker.failures import EXPECTED, access_error, may_pass
 from queueworker.keys import QueueKeys, missing_hash_tag
-from queueworker.options import usable_queue_name
+from queueworker.names import usable_queue_name
 from queueworker.scripts import Script, load
 from queueworker.settings import ConnectionSettings
 
@@ -104,15 +104,17 @@ class QueueBase:
         raise_first(replies)
         return replies
 
-    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands that are harmless to repeat until they are answered; raises RedisWriteError."""
+    async def _answers(
+        self, commands: Sequence[Command], *, kind: type[RedisAccessError] = RedisWriteError
+    ) -> list[Any]:
+        """Send commands that are harmless to repeat until they are answered; raises as `_persist` does."""
 
         async def send() -> list[Any]:
             replies = await self._run(commands)
             raise_first(replies)
             return replies
 
-        return await self._persist(send)
+        return await self._persist(send, kind=kind)
 
     async def _persist(self, send: Callable[[], Awaitable[T]], *, kind: type[RedisAccessError] = RedisWriteError) -> T:
         """Call `send` until it succeeds or the attempts are used up; what it sends must be harmless to repeat.

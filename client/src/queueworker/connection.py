@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 from queueworker.errors import SettingsError
 from queueworker.packing import Packing
 from queueworker.settings import ClusterSettings, ConnectionSettings, SentinelSettings
-from queueworker.tls import tls_context as tls_context
+from queueworker.tls import tls_context
 
 # Above the longest block that a worker asks for, and never None: a silent peer must end somewhere.
 SOCKET_TIMEOUT_SECONDS = 30

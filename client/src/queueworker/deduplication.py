@@ -23,7 +23,7 @@ class QueueDeduplication(QueueBase):
         """Let the next job with this deduplication id be added; only while `job_id` holds it, where that is given.
 
         Tells whether the id was held. The job that held it stays. Source: `removeDeduplicationKey-1.lua`. Raises
-        RedisWriteError.
+        RedisReadError, RedisWriteError.
         """
         key = self._deduplication_key(deduplication_id)
         held = await self.deduplication_job_id(deduplication_id)

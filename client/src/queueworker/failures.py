@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import redis.exceptions as redis_errors
 
-from queueworker.errors import MEMORY_FULL, RedisAccessError
+from queueworker.errors import MEMORY_FULL, RedisAccessError, RedisReadError
 
 AccessError = TypeVar("AccessError", bound=RedisAccessError)
 
@@ -17,6 +17,7 @@ _DENIED_COMMAND = re.compile(r"permissions to run the '([^']+)' command")
 # Texts of asyncio and redis-py; a mere "ssl" may be part of a host's name.
 _TLS_HINTS = ("ssl handshake", "tls handshake", "[ssl")
 
+_WRONG_TYPE = "holds another type than BullMQ gives it: find who wrote it"
 _STATES = (
     redis_errors.NoScriptError,
     redis_errors.OutOfMemoryError,
@@ -35,6 +36,11 @@ def access_error(kind: type[AccessError], error: BaseException, *, address: str)
     """Return `error` as one of our own, which names the server, the reason and what to do."""
     reason, what = _explain(error)
     return kind(f"Redis {address}: {what}", reason=reason)
+
+
+def wrong_type_error(key: str, *, address: str) -> RedisReadError:
+    """Return the error for a key that holds another type than BullMQ gives it."""
+    return RedisReadError(f"Redis {address}: {key} {_WRONG_TYPE}", reason="InvalidQueueKey")
 
 
 def may_pass(error: BaseException) -> bool:
@@ -73,6 +79,8 @@ def _explain(error: BaseException) -> tuple[str, str]:
         return _explain_redis(error)
     if isinstance(error, redis_errors.RedisClusterException):
         return "RedisUnreachable", f"the cluster cannot be used ({one_line(error)})"
+    if isinstance(error, UnicodeEncodeError):
+        return "InvalidQueueKey", "a name or an id holds characters that UTF-8 does not have: check them"
     if isinstance(error, UnicodeDecodeError):
         return "RedisUnreachable", "a reply is not UTF-8: make the client with encoding_errors='surrogateescape'"
     if isinstance(error, TimeoutError) and not str(error):
@@ -93,7 +101,7 @@ def _explain_redis(error: redis_errors.RedisError) -> tuple[str, str]:
     if isinstance(error, redis_errors.ReadOnlyError | redis_errors.MasterDownError):
         return "RoleNotMaster", "this server is a replica: connect to the master"
     if "WRONGTYPE" in text:
-        return "InvalidQueueKey", "a key of the queue holds another type than BullMQ gives it: find who wrote it"
+        return "InvalidQueueKey", f"a key of the queue {_WRONG_TYPE}"
     if isinstance(error, redis_errors.BusyLoadingError):
         return "RedisUnreachable", "still loading its data"
     if isinstance(error, redis_errors.TimeoutError):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from queueworker import inspection, listing, metrics, workers
 from queueworker.base import QueueBase
 from queueworker.command import Command
+from queueworker.decoding import mapping, pairs
 from queueworker.errors import RedisReadError
 from queueworker.events import CURRENT_END, EventStream
-from queueworker.failures import access_error, is_wrong_type, may_pass
+from queueworker.failures import access_error, is_wrong_type, may_pass, wrong_type_error
 from queueworker.metrics import Metrics
 from queueworker.reader import QueueReader
 from queueworker.records import Children, JobRecord, Logs
@@ -32,10 +34,13 @@ class QueueGetters(QueueBase):
     `failed`, and `paused` for the list of BullMQ 5 and older; another name raises ValueError.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._reader = QueueReader(self._client, address=self.address)
-        self._streams: set[EventStream] = set()
+    @cached_property
+    def _reader(self) -> QueueReader:
+        return QueueReader(self._client, address=self.address)
+
+    @cached_property
+    def _streams(self) -> set[EventStream]:
+        return set()
 
     async def aclose(self) -> None:
         """End the event streams and close the connections that this queue opened."""
@@ -129,7 +134,7 @@ class QueueGetters(QueueBase):
         Killed ones stay for about an hour, with `alive` false; workers of other make are not known here.
         """
         beats, now = await self._fetch([("ZRANGE", self.keys.workers, 0, -1, "WITHSCORES"), ("TIME",)])
-        found = workers.pairs(beats)
+        found = pairs(beats)
         if not found:
             return []
         abouts = (await self._fetch([("HMGET", self.keys.worker, *(name for name, _ in found))]))[0]
@@ -142,7 +147,7 @@ class QueueGetters(QueueBase):
 
     async def job_statistics(self) -> list[JobStatistics]:
         """Return how long attempts took by job name, as our workers count them, the most frequent name first."""
-        return workers.decode_statistics(workers.mapping((await self._fetch([("HGETALL", self.keys.statistics)]))[0]))
+        return workers.decode_statistics(mapping((await self._fetch([("HGETALL", self.keys.statistics)]))[0]))
 
     def events(
         self,
@@ -194,7 +199,6 @@ class QueueGetters(QueueBase):
     def _raise_for(self, command: Command, reply: Any) -> None:
         """Raise RedisReadError if the reply is an error."""
         if is_wrong_type(reply):
-            message = f"Redis {self.address}: {command[1]!s} holds another type than BullMQ gives it: find who wrote it"
-            raise RedisReadError(message, reason="InvalidQueueKey")
+            raise wrong_type_error(str(command[1]), address=self.address)
         if isinstance(reply, BaseException):
             raise access_error(RedisReadError, reply, address=self.address) from reply

@@ -18,7 +18,7 @@ from queueworker.batch import run_together
 from queueworker.command import Command
 from queueworker.connection import Client, connect, drop_idle_connections, require_decoding
 from queueworker.errors import RedisReadError
-from queueworker.failures import EXPECTED, access_error, is_wrong_type, may_pass, refuses_scripts
+from queueworker.failures import EXPECTED, access_error, is_wrong_type, may_pass, refuses_scripts, wrong_type_error
 from queueworker.keys import QueueKeys, missing_hash_tag
 from queueworker.settings import ConnectionSettings
 from queueworker.snapshot import QueueSnapshot
@@ -201,15 +201,14 @@ class QueueReader:
 
     def _outcome(self, keys: QueueKeys, raw: _Raw) -> Outcome:
         if isinstance(raw, plain.CommandFailed) and raw.wrong_type:
-            message = f"Redis {self._address}: {raw.key} holds another type than BullMQ gives it: find who wrote it"
-            return RedisReadError(message, reason="InvalidQueueKey")
+            return wrong_type_error(raw.key, address=self._address)
         if isinstance(raw, plain.CommandFailed):
             raw = raw.error
         if isinstance(raw, BaseException):
             return access_error(RedisReadError, raw, address=self._address)
         try:
             return sample.snapshot_of(keys, raw)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             message = f"Redis {self._address}: queue {keys.queue} holds a value that BullMQ does not write: {error}"
             return RedisReadError(message, reason="InvalidQueueKey")
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from queueworker.base import QueueBase
 from queueworker.command import Command
-from queueworker.errors import InvalidJobError
+from queueworker.errors import InvalidJobError, RedisReadError
+from queueworker.keys import RATE_LIMIT_REACHED
 
-# What BullMQ's own `Queue.rateLimit` writes: no counter of jobs gets there.
-_LIMIT_REACHED = 2**53 - 1
 _PAUSE_KEYS = ("wait", "paused", "meta", "prioritized", "events", "delayed", "marker")
 _RESUME_KEYS = ("paused", "wait", *_PAUSE_KEYS[2:])
 
@@ -24,11 +23,11 @@ class RateLimit:
 
 
 class Switches(QueueBase):
-    """What holds for all workers of a queue; each is safe to repeat and raises RedisWriteError."""
+    """What holds for all workers of a queue: looking raises RedisReadError, switching RedisWriteError."""
 
     async def exists(self) -> bool:
         """Tell whether the queue was ever used: BullMQ writes `meta` with the first job."""
-        return bool(await self._one(("EXISTS", self.keys.of("meta"))))
+        return bool(await self._look(("EXISTS", self.keys.of("meta"))))
 
     async def pause(self) -> None:
         """Have workers take no more jobs until `resume`; those under way go on. Source: `pause-7.lua`."""
@@ -44,7 +43,7 @@ class Switches(QueueBase):
 
     async def is_paused(self) -> bool:
         """Tell whether the queue is paused."""
-        return bool(await self._one(("HEXISTS", self.keys.of("meta"), "paused")))
+        return bool(await self._look(("HEXISTS", self.keys.of("meta"), "paused")))
 
     async def set_global_concurrency(self, jobs: int) -> None:
         """Have at most so many jobs of the queue be active at once, whatever workers there are."""
@@ -53,7 +52,7 @@ class Switches(QueueBase):
 
     async def global_concurrency(self) -> int | None:
         """Return the global concurrency, None where none is set."""
-        value = await self._one(("HGET", self.keys.of("meta"), "concurrency"))
+        value = await self._look(("HGET", self.keys.of("meta"), "concurrency"))
         return None if value is None else int(value)
 
     async def remove_global_concurrency(self) -> bool:
@@ -68,7 +67,7 @@ class Switches(QueueBase):
 
     async def global_rate_limit(self) -> RateLimit | None:
         """Return the global rate limit, None where none is set."""
-        most, duration = await self._one(("HMGET", self.keys.of("meta"), "max", "duration"))
+        most, duration = await self._look(("HMGET", self.keys.of("meta"), "max", "duration"))
         return None if most is None or duration is None else RateLimit(int(most), int(duration))
 
     async def remove_global_rate_limit(self) -> bool:
@@ -82,11 +81,14 @@ class Switches(QueueBase):
         Source: `Queue.rateLimit` of BullMQ for Node.
         """
         _at_least_one("rate limit: milliseconds", duration_ms)
-        await self._one(("SET", self.keys.of("limiter"), _LIMIT_REACHED, "PX", int(duration_ms)))
+        await self._one(("SET", self.keys.of("limiter"), RATE_LIMIT_REACHED, "PX", int(duration_ms)))
 
     async def remove_rate_limit(self) -> bool:
         """End what `rate_limit` began, and the current window of any other rate limit; tells whether there was one."""
         return bool(await self._one(("DEL", self.keys.of("limiter"))))
+
+    async def _look(self, command: Command) -> Any:
+        return (await self._answers([command], kind=RedisReadError))[0]
 
     async def _one(self, command: Command) -> Any:
         return (await self._answers([command]))[0]
