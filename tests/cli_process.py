@@ -50,7 +50,7 @@ def run_here(
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         mock.patch.dict(os.environ, {**clean_environment(), **place, **environment}, clear=True),
-        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()))),
     ):
         code = app.run(["queueworker", *arguments])
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

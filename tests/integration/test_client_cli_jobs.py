@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from cli_process import OnTerminal, run_cli, run_here
+from cli_process import PROGRAM, OnTerminal, clean_environment, run_cli, run_here
 
 from queueworker import ConnectionSettings, Queue
 
@@ -176,3 +177,45 @@ def test_schedulers(redis_settings: ConnectionSettings, admin: redis.Redis) -> N
 def test_json_of_pause_is_described(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
     fail(admin, ["x"])
     assert_described("pause", json.loads(run_here(redis_settings, "pause", "q", "-o", "json").stdout)[0])
+
+
+def test_add_takes_lines_as_json_has_them(redis_settings: ConnectionSettings, admin: redis.Redis) -> None:
+    """Some characters end a line for Python, but may stand within a text of JSON."""
+    texts = ["a\u2028b", "c\u0085d"]
+    lines = "\r\n".join(json.dumps({"t": text}, ensure_ascii=False) for text in texts)
+    done = json.loads(run_here(redis_settings, "add", "q", "n", "-", "--lines", "-o", "json", stdin=lines).stdout)
+    stored = [json.loads(admin.hget(f"bull:q:{job['id']}", "data") or "") for job in done["jobs"]]
+    assert stored == [{"t": text} for text in texts]
+
+
+def test_add_refuses_data_that_is_no_utf8(redis_settings: ConnectionSettings) -> None:
+    place = {"REDIS_HOST": redis_settings.host or "", "REDIS_PORT": str(redis_settings.port)}
+    result = subprocess.run(
+        [PROGRAM, "add", "q", "n", "-"],
+        input=b'"\xff"',
+        capture_output=True,
+        check=False,
+        env=clean_environment() | place,
+    )
+    assert result.returncode == 2
+    assert b"stdin is not UTF-8" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("stats", "q", "a:b"), "queue name 'a:b'"),
+        (("stats", ""), "queue name ''"),
+        (("doctor", "a:b"), "queue name 'a:b'"),
+        (("jobs", "q", "--redis-host", ""), "--redis-host is empty"),
+        (("jobs", "q", "--redis-port", "99999"), "--redis-port"),
+        (("clear", "q", "--failed", "--confirm", "q"), "--confirm is for --all"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(
+    redis_settings: ConnectionSettings, arguments: tuple[str, ...], said: str
+) -> None:
+    result = run_here(redis_settings, *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import inspect
+import re
 from importlib.metadata import EntryPoint
 
 import pytest
 import typer
 
-from queueworker.cli import app, output
+from queueworker.cli import app, output, records, schedulers
 from queueworker.cli.session import with_address
 from queueworker.errors import InvalidJobError, QueueWorkerError, RedisReadError, RedisWriteError, SettingsError
+from queueworker.records import FIELDS, Children, Logs, decode
+from queueworker.schedules import ScheduleInfo
 
 
 def boom(_: typer.Typer) -> None:
@@ -79,3 +83,31 @@ def test_an_address_option_replaces_the_topology_and_keeps_the_rest() -> None:
         "REDIS_HOST": "other",
     }
     assert with_address({}, None, 7) == {"REDIS_PORT": "7"}
+
+
+def test_an_empty_host_is_no_localhost() -> None:
+    with pytest.raises(SettingsError, match="--redis-host is empty"):
+        with_address({"REDIS_HOST": "other"}, "", None)
+
+
+def test_the_list_of_commands_shows_whole_sentences() -> None:
+    built = app.build([entry("queueworker.cli.queues:register")])
+    for command in built.registered_commands:
+        first = (inspect.getdoc(command.callback) or "").split("\n")[0]
+        assert 10 < len(first) <= 64, f"{command.name}: {first!r} is cut off on a terminal of 80 columns"
+
+
+def test_what_is_not_known_of_a_job_is_not_shown_as_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = {"name": "n", "atm": "many", "ats": "x", "priority": "high", "opts": "{}"}
+    job = decode("a", [stored.get(name) for name in FIELDS], queue="q", state="waiting")
+    assert records.row(job, now_ms=0)[4] == "?/1"
+    records.print_whole(job, Logs((), 0), Children((), {}, {}, ()), now_ms=0)
+    shown = capsys.readouterr().out
+    assert "? of 1 made, ? begun" in shown
+    assert re.search(r"^priority: +\?$", shown, re.MULTILINE), shown
+    assert "None" not in shown
+
+
+def test_repeatable_jobs_of_old_show_no_interval() -> None:
+    assert schedulers._row(ScheduleInfo(id="a", next_run_ms=5000), now_ms=0)[2] is None
+    assert schedulers._row(ScheduleInfo(id="a", next_run_ms=5000, every=60_000), now_ms=0)[2] == "every 60s"

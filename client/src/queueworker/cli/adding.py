@@ -125,7 +125,10 @@ def _text(data: str | None, file: Path | None) -> str:
     if data is not None and file is not None:
         raise typer.BadParameter("give the data either as an argument or with --file")
     if data == "-" or str(file) == "-":
-        return sys.stdin.read()
+        try:
+            return sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as error:
+            raise typer.BadParameter(f"stdin is not UTF-8: {error}") from None
     if file is None:
         return "{}" if data is None else data
     try:
@@ -137,7 +140,12 @@ def _text(data: str | None, file: Path | None) -> str:
 def _payloads(text: str, *, lines: bool) -> list[Any]:
     if not lines:
         return [_json(text, "DATA")]
-    return [_json(one, f"line {number}") for number, one in enumerate(text.splitlines(), start=1) if one.strip()]
+    return [_json(one, f"line {number}") for number, one in enumerate(_lines(text), start=1) if one.strip()]
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines, which parts at characters that may stand within a JSON text, U+2028 for example.
+    return text.replace("\r\n", "\n").split("\n")
 
 
 def _json(text: str, where: str) -> Any:

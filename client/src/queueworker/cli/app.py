@@ -16,6 +16,7 @@ from pathlib import Path
 
 import typer
 
+from queueworker.cli.codes import FAILED, INTERRUPTED, NOT_FOUND, PARTLY, REDIS, REFUSED, USAGE
 from queueworker.cli.output import message
 from queueworker.errors import (
     InvalidJobError,
@@ -27,15 +28,6 @@ from queueworker.errors import (
 )
 
 GROUP = "queueworker.commands"
-
-# Exit codes; part of the interface.
-FAILED = 1
-USAGE = 2
-NOT_FOUND = 3
-REDIS = 4
-REFUSED = 6
-PARTLY = 7
-INTERRUPTED = 130
 
 
 def main() -> None:

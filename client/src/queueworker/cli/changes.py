@@ -26,9 +26,8 @@ _ALL_STATES = ("waiting", "paused", "prioritized", "delayed", "failed", "complet
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for name, command in (("retry", retry), ("clear", clear), ("promote", promote), ("drain", drain)):
-        app.command(name, epilog=CHANGE_HELP)(command)
-    app.command("obliterate", epilog=CHANGE_HELP)(obliterate)
+    for command in (retry, clear, promote, drain, obliterate):
+        app.command(command.__name__, epilog=CHANGE_HELP)(command)
 
 
 def retry(
@@ -92,7 +91,7 @@ def clear(
     redis_host: parameters.RedisHost = None,
     redis_port: parameters.RedisPort = None,
 ) -> None:
-    """Remove jobs for good: those of one or more states, or one by its id.
+    """Remove jobs for good: of one or more states, or one by its id.
 
     Jobs that a worker holds and the next runs of schedulers stay. It asks first, unless --yes is given; --all needs
     --confirm=QUEUE or the name typed. Ages count from when the job finished, else from when it was added or last taken.
@@ -101,6 +100,8 @@ def clear(
     chosen = [state for state, wanted in {**flags, "delayed": delayed}.items() if wanted]
     if (len(chosen) > 0) + everything + (job_id is not None) != 1:
         raise typer.BadParameter("say which jobs: --failed, --completed, --waiting, … or --all or --id")
+    if confirm is not None and not everything:
+        raise typer.BadParameter("--confirm is for --all")
     way = Way(Place(queue, prefix, redis_host, redis_port), output_format, dry_run)
     which = filter_of(name=name, reason=reason, older_than=older_than, younger_than=younger_than, job_id=job_id)
 
@@ -162,9 +163,9 @@ def drain(
     redis_host: parameters.RedisHost = None,
     redis_port: parameters.RedisPort = None,
 ) -> None:
-    """Remove all jobs that wait for a worker, with and without a priority.
+    """Remove all jobs that wait for a worker.
 
-    Active and finished jobs and schedulers stay. It asks first, unless --yes is given.
+    With and without a priority; active and finished jobs and schedulers stay. It asks first, unless --yes is given.
     """
     way = Way(Place(queue, prefix, redis_host, redis_port), output_format, dry_run)
 

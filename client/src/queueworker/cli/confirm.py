@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from queueworker.cli import codes
 from queueworker.cli.output import clean, message
 from queueworker.errors import QueueWorkerError
 
@@ -11,7 +12,7 @@ from queueworker.errors import QueueWorkerError
 class RefusedError(QueueWorkerError):
     """Nobody said yes, or nobody could be asked."""
 
-    exit_code = 6
+    exit_code = codes.REFUSED
 
 
 def ask(question: str, *, yes: bool) -> None:

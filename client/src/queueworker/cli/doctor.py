@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from queueworker.cli import output, parameters
+from queueworker.cli import codes, output, parameters
 from queueworker.cli.output import Format
 from queueworker.cli.session import connection
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     queues: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[QUEUE]...", help="Queues to look at; without any, all that are found."),
+        typer.Argument(metavar="QUEUE", help="Queues to look at; without any, all that are found."),
     ] = None,
     role: Annotated[
         list[str] | None,
@@ -41,7 +41,10 @@ def doctor(
     redis_host: parameters.RedisHost = None,
     redis_port: parameters.RedisPort = None,
 ) -> None:
-    """Look whether Redis and the queues are as they should be, and say what to do; nothing is changed."""
+    """Look whether Redis and the queues are as they should be.
+
+    Each thing that is not comes with what to do about it; nothing is changed.
+    """
     import asyncio
 
     from queueworker.doctor import Status, diagnose
@@ -57,7 +60,7 @@ def doctor(
         output.print_json({"status": status, "address": settings.address, "prefix": prefix, "checks": checks})
     else:
         _print(findings)
-    raise typer.Exit(1 if status is Status.ERROR else 0)
+    raise typer.Exit(codes.FAILED if status is Status.ERROR else 0)
 
 
 def _print(findings: list[Finding]) -> None:

@@ -71,7 +71,10 @@ def jobs(
     redis_host: parameters.RedisHost = None,
     redis_port: parameters.RedisPort = None,
 ) -> None:
-    """Show the jobs of a queue by state, the one that runs or ended first at the top; or one job whole."""
+    """Show the jobs of a queue by state, or one job whole.
+
+    The one that runs or ended first stands at the top.
+    """
     place = Place(queue, prefix, redis_host, redis_port)
     if job_id is not None:
         _show_one(place, job_id, output_format)
@@ -110,9 +113,9 @@ def failed(
     redis_host: parameters.RedisHost = None,
     redis_port: parameters.RedisPort = None,
 ) -> None:
-    """Show why jobs failed: the reasons, most frequent first; reasons that differ in numbers and ids only are one.
+    """Show why jobs failed, the most frequent reason first.
 
-    The filters are those of `retry`.
+    Reasons that differ in numbers and ids only are one. The filters are those of `retry`.
     """
     place = Place(queue, prefix, redis_host, redis_port)
     which = filter_of(name=name, reason=reason, older_than=older_than, younger_than=younger_than, job_id=None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from queueworker.cli import output, parameters
+from queueworker.cli import codes, output, parameters
 from queueworker.cli.output import Format
 from queueworker.cli.performing import NotFoundError, require
 from queueworker.cli.session import Place, on_queue
@@ -31,9 +31,10 @@ def pause(
     redis_host: parameters.RedisHost = None,
     redis_port: parameters.RedisPort = None,
 ) -> None:
-    """Have workers take no more jobs of these queues until `resume`; jobs under way go on.
+    """Have workers take no more jobs of these queues.
 
-    Exit code 3 if one of the queues was never used: the others are paused all the same.
+    Jobs under way go on; `resume` ends the pause. Exit code 3 if one of the queues was never used: the others are
+    paused all the same.
     """
     places = [Place(queue, prefix, redis_host, redis_port) for queue in queues]
     _switch(places, paused=True, dry_run=dry_run, output_format=output_format)
@@ -74,7 +75,7 @@ def _switch(places: list[Place], *, paused: bool, dry_run: bool, output_format: 
     for one in missing:
         output.message(f"error: {one}")
     if missing:
-        raise typer.Exit(3)
+        raise typer.Exit(codes.NOT_FOUND)
 
 
 def _said(queue: str, *, paused: bool, was_paused: bool, dry_run: bool) -> str:

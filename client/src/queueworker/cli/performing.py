@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from queueworker.cli import confirm, reporting
+from queueworker.cli import codes, confirm, reporting
 from queueworker.cli.output import Format, message
 from queueworker.cli.reporting import Verb
 from queueworker.cli.session import Place, on_queue, on_queue_in_batches
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class NotFoundError(QueueWorkerError):
     """There is no such queue, or no such scheduler."""
 
-    exit_code = 3
+    exit_code = codes.NOT_FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,13 @@ def perform(way: Way, verb: Verb, run: Callable[..., Awaitable[Change]], *, ask:
         return await _existing(queue, run, **how)
 
     try:
-        code = _report(way, verb, on_queue_in_batches(way.place, change))
+        done = on_queue_in_batches(way.place, change)
     except PartlyDoneError as error:
+        reporting.end_watching()
         message(f"error: {error}")
-        code = _report(way, verb, error.change)
-    raise typer.Exit(code)
+        raise typer.Exit(_report(way, verb, error.change)) from None
+    reporting.end_watching()
+    raise typer.Exit(_report(way, verb, done))
 
 
 def perform_on_one(

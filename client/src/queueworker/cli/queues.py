@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from queueworker.cli import adding, changes, doctor, jobs, output, parameters, pausing, schedulers
+from queueworker.cli import adding, changes, codes, doctor, jobs, output, parameters, pausing, schedulers
 from queueworker.cli.session import connection
 
 if TYPE_CHECKING:
@@ -54,15 +54,17 @@ def stats(
     for failure in failures:
         output.message(f"error: {failure}")
     if failures:
-        raise typer.Exit(4)
+        raise typer.Exit(codes.REDIS)
 
 
 async def _read(settings: ConnectionSettings, prefix: str, queues: list[str]) -> dict[str, QueueSnapshot | Exception]:
     from queueworker.keys import QueueKeys
+    from queueworker.names import usable_queue_name
     from queueworker.reader import QueueReader
 
+    wanted = [QueueKeys(prefix, usable_queue_name(queue)) for queue in queues]
     async with QueueReader.open(settings, name="queueworker-stats") as reader:
-        outcomes = await reader.read([QueueKeys(prefix, queue) for queue in queues], deadline_seconds=5.0)
+        outcomes = await reader.read(wanted, deadline_seconds=5.0)
     return {keys.queue: outcome for keys, outcome in outcomes.items()}
 
 

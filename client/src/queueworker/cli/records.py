@@ -29,13 +29,12 @@ def children_as_json(children: Children) -> dict[str, Any]:
 
 def row(job: JobRecord, *, now_ms: int) -> list[object]:
     """Return a job as one line of a table."""
-    attempts = f"{job.attempts_made}/{job.attempts}"
     return [
         job.id,
         job.name,
         job.state,
         job.priority or None,
-        attempts,
+        f"{_known(job.attempts_made)}/{job.attempts}",
         ago(job.timestamp, now_ms),
         _detail(job, now_ms),
     ]
@@ -47,8 +46,8 @@ def print_whole(job: JobRecord, logs: Logs, children: Children, *, now_ms: int) 
         "id": job.id,
         "name": job.name,
         "state": job.state,
-        "priority": job.priority or "none",
-        "attempts": f"{job.attempts_made} of {job.attempts} made, {job.attempts_started} begun",
+        "priority": "none" if job.priority == 0 else _known(job.priority),
+        "attempts": f"{_known(job.attempts_made)} of {job.attempts} made, {_known(job.attempts_started)} begun",
         "stalled": job.stalled_count,
         "added": _when(job.timestamp, now_ms),
         "due": _when(job.due_on, now_ms),
@@ -87,6 +86,10 @@ def _blocks(job: JobRecord, logs: Logs, children: Children) -> None:
 def ago(moment_ms: int | None, now_ms: int) -> str | None:
     """Return how long ago something was, None where that is not known."""
     return None if moment_ms is None else output.duration(max(0, now_ms - moment_ms) / 1000)
+
+
+def _known(number: int | None) -> object:
+    return "?" if number is None else number
 
 
 def _block(title: str, text: str) -> None:

@@ -7,14 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from queueworker.cli import output
+from queueworker.cli import codes, output
 from queueworker.cli.values import grouped, jobs_of
 
 if TYPE_CHECKING:
     from queueworker.changes import Change
-
-PARTLY = 7
-INTERRUPTED = 130
 
 CHANGE_HELP = (
     "JSON: action, queue, prefix, dry_run; matched (jobs that it concerned, counted before), done, moved (not changed, "
@@ -39,12 +36,17 @@ def watcher(verb: Verb) -> Callable[[Change], None] | None:
         return None
 
     def show(change: Change) -> None:
-        sys.stderr.write(f"\r{verb.past} {grouped(change.done)} of {grouped(change.matched)}")
-        if not change.left:
-            sys.stderr.write("\r\x1b[K")
+        sys.stderr.write(f"\r\x1b[K{verb.past} {grouped(change.done)} of {grouped(change.matched)}")
         sys.stderr.flush()
 
     return show
+
+
+def end_watching() -> None:
+    """Take the progress away: what follows begins on a line of its own."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 def summary(verb: Verb, change: Change) -> str:
@@ -74,8 +76,8 @@ def report(
     if dry_run:
         return 0
     if change.interrupted:
-        return INTERRUPTED
-    return PARTLY if change.done < change.matched else 0
+        return codes.INTERRUPTED
+    return codes.PARTLY if change.done < change.matched else 0
 
 
 def as_json(change: Change) -> dict[str, Any]:

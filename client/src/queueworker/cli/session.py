@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from queueworker.cli.output import message
+from queueworker.errors import SettingsError
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,6 +54,7 @@ def on_queue_in_batches(place: Place, work: Callable[[Queue, asyncio.Event], Awa
         def interrupt() -> None:
             if stop.is_set() and task is not None:
                 task.cancel()
+                return
             stop.set()
             message("interrupted: finishing the batch under way; once more ends at once")
 
@@ -80,9 +82,15 @@ def connection(redis_host: str | None, redis_port: int | None) -> ConnectionSett
 
 
 def with_address(environment: dict[str, str], host: str | None, port: int | None) -> dict[str, str]:
-    """Return the environment with another standalone address; user, password, database and TLS stay."""
+    """Return the environment with another standalone address; user, password, database and TLS stay.
+
+    Raises SettingsError for an empty host.
+    """
     from queueworker.settings import prefix_in
 
+    if host == "":
+        # A variable of a script that is not set: localhost would be a guess.
+        raise SettingsError("--redis-host is empty: name a host, or leave the option out")
     prefix = prefix_in(environment)
     topology = ("SENTINEL_MASTER", "SENTINEL_NODES", "CLUSTER_NODES")
     changed = {name: value for name, value in environment.items() if name.removeprefix(prefix) not in topology}

@@ -17,6 +17,7 @@ from queueworker.doctor.findings import Finding, error, ok, unknown, warning
 from queueworker.errors import RedisReadError
 from queueworker.failures import EXPECTED, access_error
 from queueworker.keys import QueueKeys
+from queueworker.names import usable_queue_name
 from queueworker.queue import Queue
 from queueworker.settings import ConnectionSettings
 
@@ -37,11 +38,12 @@ async def diagnose(
     """Look at the server and at the queues named, or at all that are found under the prefix.
 
     `roles` (`worker`, `producer`, `operator`) are what the connection's user should be able to do. A server that cannot
-    be reached is a finding too. Raises SettingsError.
+    be reached is a finding too. Raises SettingsError, and InvalidJobError for what can be no queue's name.
     """
+    names = [usable_queue_name(one) for one in names]
     client = connect(settings, retries=0 if settings.cluster is None else 1)
     try:
-        return await _diagnose(client, settings, prefix, list(names), roles, now_ms)
+        return await _diagnose(client, settings, prefix, names, roles, now_ms)
     finally:
         await client.aclose()
 
