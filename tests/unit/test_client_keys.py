@@ -50,3 +50,9 @@ def test_the_keys_of_a_queue() -> None:
 )
 def test_a_hash_tag_keeps_a_queue_in_one_slot(prefix: str, tagged: bool) -> None:
     assert QueueKeys(prefix, "q").has_hash_tag is tagged
+
+
+def test_a_score_without_end_is_the_last_one() -> None:
+    assert keys.due_ms_of_score(float("inf")) == MAX_DUE_MS + 1
+    assert keys.whole_score(float("-inf")) == -keys.LAST_EXACT
+    assert keys.whole_score(5.0) == 5

@@ -262,3 +262,23 @@ def test_a_model_that_cannot_be_written_as_json_is_refused() -> None:
 def test_an_option_given_under_both_its_names_is_refused() -> None:
     with pytest.raises(InvalidJobError, match="job_id"):
         JobOptions.of(job_id="a", jobId="b")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"remove_on_complete": -5}, "option remove_on_complete: Input should be greater than or equal to -1"),
+        (
+            {"remove_on_complete": "x"},
+            "option remove_on_complete: Input should be a valid boolean or integer or dictionary",
+        ),
+        ({"remove_on_fail": {"age": -1}}, "option remove_on_fail.age: Input should be greater than or equal to 0"),
+        ({"remove_on_fail": {}}, "option remove_on_fail: age or count is needed"),
+        ({"backoff": {"type": "fixed", "jitter": 2}}, "option backoff.jitter: Input should be less than or equal to 1"),
+        ({"parent": {"id": "a:b:c", "queue": "bull:q"}}, "option parent.id: the id of a parent must not be empty"),
+    ],
+)
+def test_an_error_names_the_option_and_what_it_may_be(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidJobError) as caught:
+        JobOptions.of(**options)
+    assert str(caught.value).startswith(said)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 PRIORITY_SHIFT = 2**32
 DELAYED_SHIFT = 4096
 MAX_PRIORITY = 2_097_151
-RATE_LIMIT_REACHED = 2**53 - 1
+LAST_EXACT = 2**53
+"""The last whole number up to which a double, and so a score, holds every one."""
+RATE_LIMIT_REACHED = LAST_EXACT - 1
 """What `Queue.rateLimit` of BullMQ writes to `limiter`: no counter of jobs gets there."""
 
 
@@ -74,14 +76,19 @@ def priority_score(priority: int, counter: int) -> int:
     return priority * PRIORITY_SHIFT + counter % PRIORITY_SHIFT
 
 
+def whole_score(score: float) -> int:
+    """Return a score as a whole number; an infinite one, which an infinite delay makes, as the last exact double."""
+    return int(max(-LAST_EXACT, min(score, LAST_EXACT)))
+
+
 def priority_of_score(score: float) -> int:
     """Return the priority that a score of `prioritized` encodes."""
-    return int(score) // PRIORITY_SHIFT
+    return whole_score(score) // PRIORITY_SHIFT
 
 
 def due_ms_of_score(score: float) -> int:
     """Return when (Unix ms) a job of `delayed` is due."""
-    return int(score) // DELAYED_SHIFT
+    return whole_score(score) // DELAYED_SHIFT
 
 
 def delayed_score_bound(due_ms: int) -> int:

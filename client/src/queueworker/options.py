@@ -8,6 +8,7 @@ ages of kept jobs seconds, sizes bytes. Sources: `Job.validateOptions`, `Queue.a
 from __future__ import annotations
 
 import enum
+import re
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -25,12 +26,16 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from queueworker.errors import InvalidJobError
-from queueworker.keys import DELAYED_SHIFT, MAX_PRIORITY
+from queueworker.keys import DELAYED_SHIFT, LAST_EXACT, MAX_PRIORITY
 from queueworker.names import usable_job_id, usable_parent_id
 from queueworker.optionnames import LONG, SHORT, TELEMETRY
 
-MAX_DUE_MS = 2**53 // DELAYED_SHIFT - 1
+MAX_DUE_MS = LAST_EXACT // DELAYED_SHIFT - 1
 """The last due time that the score of a delayed job can hold, in 2039."""
+
+# How pydantic begins to say that a type is wrong, and the types that it names within the place of an error.
+_VALID = "Input should be a valid "
+_TYPE = re.compile(r"bool|int|constrained-int|float|.*\[.*\]")
 
 Milliseconds = Annotated[StrictInt, Field(ge=0, le=MAX_DUE_MS)]
 
@@ -187,13 +192,7 @@ class JobOptions(_Options):
         try:
             return cls.model_validate({LONG.get(name, name): value for name, value in options.items()})
         except ValidationError as error:
-            # Of a choice of types the last one is the most telling.
-            found = error.errors(include_url=False, include_input=False)[-1]
-            where = ".".join(str(part) for part in found["loc"])
-            what = found["msg"].removeprefix("Value error, ")
-            if found["type"] == "extra_forbidden":
-                what = "there is no such option"
-            raise InvalidJobError(f"option {where}: {what}" if where else f"options: {what}") from None
+            raise InvalidJobError(_explain(error)) from None
 
     @property
     def on_failure(self) -> list[str]:
@@ -222,3 +221,19 @@ class JobOptions(_Options):
         telemetry = options.pop("telemetry", {})
         options |= {TELEMETRY[name]: value for name, value in telemetry.items()}
         return {SHORT.get(name, name): value for name, value in options.items()}
+
+
+def _explain(error: ValidationError) -> str:
+    """Return one line that names the option and what is wrong with it."""
+    found = error.errors(include_url=False, include_input=False)
+    # Where an option may be of several types, each of them says why it is not that.
+    choices = [one for one in found if one["loc"][:1] == found[-1]["loc"][:1]]
+    telling = next((one for one in choices if not one["type"].endswith("_type")), choices[-1])
+    what = telling["msg"].removeprefix("Value error, ")
+    if telling["type"] == "extra_forbidden":
+        what = "there is no such option"
+    elif len(choices) > 1 and telling["type"].endswith("_type"):
+        types = (one["msg"].removeprefix(_VALID).partition(" or ")[0] for one in choices)
+        what = f"{_VALID}{' or '.join(types)}"
+    where = ".".join(str(part) for part in telling["loc"] if not _TYPE.fullmatch(str(part)))
+    return f"option {where}: {what}" if where else f"options: {what}"

@@ -141,7 +141,7 @@ def _values(reading: _Reading, now_ms: int) -> list[Any]:
     next_delayed = None if head is None else names.due_ms_of_score(head[1])
     if next_delayed is not None and next_delayed <= now_ms:
         reading.consider(next_delayed)
-    next_fire = None if fire is None else int(fire[1])
+    next_fire = None if fire is None else names.whole_score(fire[1])
     own = [now_ms, *counts, next_delayed, waiting_children, completed, failed, *meta, *rest, next_fire]
     return [*own, reading.oldest_ready_ms]
 

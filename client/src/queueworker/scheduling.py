@@ -10,6 +10,7 @@ from queueworker.base import QueueBase, raise_first
 from queueworker.decoding import mapping, pairs
 from queueworker.errors import JobRefusedError, RedisReadError
 from queueworker.jobs import encode_data
+from queueworker.keys import whole_score
 from queueworker.schedules import Moment, Schedule, Scheduled, ScheduleInfo, template
 
 COLLISION = -10
@@ -81,7 +82,7 @@ class QueueScheduling(QueueBase):
                 stored = await self._run([("HGETALL", f"{repeat}:{scheduler_id}") for scheduler_id, _ in part])
                 raise_first(stored)
                 found += [
-                    ScheduleInfo.of(name, int(score), mapping(one))
+                    ScheduleInfo.of(name, whole_score(score), mapping(one))
                     for (name, score), one in zip(part, stored, strict=True)
                 ]
             return found
@@ -95,7 +96,7 @@ class QueueScheduling(QueueBase):
         async def read() -> ScheduleInfo | None:
             score, stored = await self._run([("ZSCORE", repeat, scheduler_id), ("HGETALL", f"{repeat}:{scheduler_id}")])
             raise_first([score, stored])
-            return None if score is None else ScheduleInfo.of(scheduler_id, int(float(score)), mapping(stored))
+            return None if score is None else ScheduleInfo.of(scheduler_id, whole_score(float(score)), mapping(stored))
 
         return await self._persist(read, kind=RedisReadError)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from queueworker.decoding import parse_json, whole_number
+from queueworker.keys import whole_score
 
 ALIVE_WITHIN_MS = 15_000
 """A worker is called alive while its last heartbeat is younger: five beats at the usual pace of 3 s."""
@@ -83,7 +84,7 @@ def decode_worker(name: str, heartbeat: float, about: str | None, *, now_ms: int
         said = {}
     if not isinstance(said, dict):
         said = {}
-    last = int(heartbeat)
+    last = whole_score(heartbeat)
     return WorkerRecord(name, last, max(0, now_ms - last), _count(said, "slots"), _count(said, "maxStalledCount"))
 
 

@@ -13,6 +13,10 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function due_bound(due)
   return string.format("%.0f", (due + 1) * 4096 - 1)
 end
+-- A delay without end makes an infinite score, which no whole number of a reply stands for.
+local function score_of(text)
+  return math.min(tonumber(text), 9007199254740992)
+end
 local oldest = nil
 local function consider(ready)
   if ready and (oldest == nil or ready < oldest) then oldest = ready end
@@ -38,12 +42,12 @@ for _ = 1, tonumber(ARGV[4]) do
   local head = redis.call("ZRANGEBYSCORE", KEYS[3], from, "+inf", "WITHSCORES", "LIMIT", 0, 1)
   if #head == 0 then break end
   consider(ready_since(head[1]))
-  from = string.format("%.0f", (math.floor(tonumber(head[2]) / 4294967296) + 1) * 4294967296)
+  from = string.format("%.0f", (math.floor(score_of(head[2]) / 4294967296) + 1) * 4294967296)
 end
 local first = redis.call("ZRANGE", KEYS[5], 0, 0, "WITHSCORES")
 local next_delayed = false
 if #first > 0 then
-  next_delayed = math.floor(tonumber(first[2]) / 4096)
+  next_delayed = math.floor(score_of(first[2]) / 4096)
   if next_delayed <= now then consider(next_delayed) end
 end
 local meta = redis.call("HMGET", KEYS[9], "paused", "concurrency", "max", "duration")
@@ -68,6 +72,6 @@ return {
   redis.call("GET", KEYS[11]),
   redis.call("HGET", KEYS[12], "count"),
   redis.call("HGET", KEYS[13], "count"),
-  #scheduler > 0 and math.floor(tonumber(scheduler[2])) or false,
+  #scheduler > 0 and math.floor(score_of(scheduler[2])) or false,
   oldest or false,
 }
