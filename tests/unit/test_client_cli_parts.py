@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import inspect
 import re
 from importlib.metadata import EntryPoint
@@ -111,3 +112,19 @@ def test_what_is_not_known_of_a_job_is_not_shown_as_a_number(capsys: pytest.Capt
 def test_repeatable_jobs_of_old_show_no_interval() -> None:
     assert schedulers._row(ScheduleInfo(id="a", next_run_ms=5000), now_ms=0)[2] is None
     assert schedulers._row(ScheduleInfo(id="a", next_run_ms=5000, every=60_000), now_ms=0)[2] == "every 60s"
+
+
+def test_a_table_knows_how_wide_characters_are(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(("NAME", "N"), [("\u65e5\u672c", 1), ("e\u0301", 22), ("abcde", 3)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["NAME    N", "\u65e5\u672c    1", "e\u0301      22", "abcde   3"]
+
+
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("queueworker.cli.queues.stats", full)
+    monkeypatch.setattr(app, "entry_points", lambda group: [entry("queueworker.cli.queues:register")])
+    assert app.run(["queueworker", "stats"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: [Errno 28] No space left on device"

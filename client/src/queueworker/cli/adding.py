@@ -112,6 +112,8 @@ def _print(place: Place, done: list[tuple[str, Enqueued | None]], *, dry_run: bo
         ]
         output.print_json({"queue": place.queue, "prefix": place.prefix, "dry_run": dry_run, "jobs": jobs})
         return
+    if not done:
+        output.message("the data has no lines: there is nothing to add")
     for job_id, one in done:
         if one is None:
             output.line(f"would add job {job_id} to queue {place.queue}")

@@ -49,6 +49,10 @@ def run(argv: list[str]) -> int:
         return INTERRUPTED if isinstance(end.__cause__, KeyboardInterrupt) else REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:
+        # What goes wrong with Redis is an error of ours: this is the output, a full disk for example.
+        message(f"error: {error}")
+        return FAILED
     except Exception as error:  # noqa: BLE001 - usage errors have no public class; all others are raised again
         return _usage_error(error)
     return result if isinstance(result, int) else 0

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from queueworker.records import Children, JobRecord, Logs
 
 _LOG_LINES = 1000
+# More than any queue holds, and well within what Redis takes for a position.
+_MOST = 10**12
 _JOB_FIELDS = (
     "id, queue, state, name, data, opts, timestamp, priority, delay, due_on, processed_on, finished_on, attempts, "
     "attempts_started, attempts_made, stalled_count, progress, return_value, failed_reason, stacktrace, "
@@ -63,7 +65,7 @@ def jobs(
         ),
     ] = None,
     job_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="This job, with everything.")] = None,
-    offset: Annotated[int, typer.Option(min=0, help="Leave out so many jobs of each state.")] = 0,
+    offset: Annotated[int, typer.Option(min=0, max=_MOST, help="Leave out so many jobs of each state.")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Show at most so many jobs of each state.")] = 20,
     newest_first: Annotated[bool, typer.Option("--newest-first", help="In the opposite order.")] = False,
     output_format: parameters.Output = Format.TABLE,
@@ -130,7 +132,10 @@ def failed(
     else:
         output.print_table(("COUNT", "NEWEST", "OLDEST", "NAMES", "EXAMPLE", "REASON"), _group_rows(found, limit))
     if output_format is Format.TABLE:
-        output.message(f"{queue}: {grouped(found.matched)} failed, {grouped(len(found.groups))} reasons")
+        reasons = len(found.groups)
+        output.message(
+            f"{queue}: {grouped(found.matched)} failed, {grouped(reasons)} {'reason' if reasons == 1 else 'reasons'}"
+        )
 
 
 @dataclass(slots=True)

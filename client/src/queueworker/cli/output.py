@@ -6,6 +6,7 @@ import enum
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,11 +30,11 @@ def print_json(data: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print aligned columns on stdout; None prints as `-`, numbers stand right."""
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
     numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
     for row in [list(columns), *cells]:
         padded = (
-            text.rjust(width) if right else text.ljust(width)
+            _blanks(width - _width(text)) + text if right else text + _blanks(width - _width(text))
             for text, width, right in zip(row, widths, numeric, strict=True)
         )
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
@@ -83,6 +84,18 @@ def duration(seconds: float | None) -> str | None:
 
 def _cell(value: object) -> str:
     return "-" if value is None else clean(str(value))
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for each wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(one) in "WF" for one in text)
+    return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)
+
+
+def _blanks(number: int) -> str:
+    return " " * number
 
 
 def _is_number(text: str) -> bool:
