@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
+from typing import Any
 
 import pytest
+import redis
 
 import queueworker
-from queueworker import Queue
+from queueworker import ConnectionSettings, InvalidJobError, JobStateError, Queue, SettingsError
 
 
 def test_no_two_parts_of_a_queue_define_the_same_name() -> None:
@@ -31,3 +33,20 @@ def test_every_name_that_is_exported_is_there() -> None:
     for name in queueworker.__all__:
         assert getattr(queueworker, name) is not None
     assert set(queueworker.__all__) == set(queueworker._HOMES)
+
+
+@pytest.mark.parametrize("connection", ["redis://localhost", redis.Redis(decode_responses=True), object()])
+def test_a_connection_of_another_kind_is_explained(connection: Any) -> None:
+    with pytest.raises(SettingsError, match=r"is no client of redis\.asyncio: give ConnectionSettings"):
+        Queue("q", connection)
+
+
+async def test_what_is_no_job_is_refused_before_anything_is_sent() -> None:
+    async with Queue("q", ConnectionSettings(host="127.0.0.1", port=1)) as queue:
+        with pytest.raises(InvalidJobError, match=r"dict is no Job: make them by Job\.create"):
+            await queue.enqueue_many([{"name": "n"}])  # type: ignore[list-item]
+        for name, options in (("\ud800", {}), ("s", {"attempts": 2**70})):
+            with pytest.raises(InvalidJobError, match="cannot be sent"):
+                await queue.schedule(name, every=1000, **options)  # type: ignore[arg-type]
+        with pytest.raises(JobStateError, match="is no state of a job"):
+            await queue.clear(["failed"])  # type: ignore[arg-type]

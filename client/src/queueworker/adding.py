@@ -161,6 +161,8 @@ def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
     chunk: list[Job] = []
     characters = 0
     for job in jobs:
+        if not isinstance(job, Job):
+            raise InvalidJobError(f"enqueue_many: {type(job).__name__} is no Job: make them by Job.create(name, data)")
         if chunk and (len(chunk) == CHUNK or characters + len(job.payload) > CHUNK_CHARACTERS):
             yield chunk
             chunk, characters = [], 0

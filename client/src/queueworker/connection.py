@@ -84,7 +84,10 @@ def connect(
 
 
 def require_decoding(client: Client) -> Client:
-    """Return the client; raises SettingsError unless its replies are text."""
+    """Return the client; raises SettingsError unless it is one for asyncio whose replies are text."""
+    if not isinstance(client, Client):
+        what = f"{type(client).__module__}.{type(client).__qualname__}"
+        raise SettingsError(f"{what} is no client of redis.asyncio: give ConnectionSettings, or a client for asyncio")
     if not client.get_encoder().decode_responses:
         raise SettingsError("the redis-py client given must be made with decode_responses=True")
     return client

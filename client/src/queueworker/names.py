@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"\s*[-+]?(Infinity|([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-
 _RESERVED = {
     *("wait", "paused", "active", "prioritized", "delayed", "waiting-children", "completed", "failed", "stalled"),
     *("stalled-check", "limiter", "meta", "id", "pc", "marker", "events", "repeat", "priority"),
+    *("metrics:completed:data", "metrics:failed:data"),
 }
 
 

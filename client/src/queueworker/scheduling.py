@@ -8,7 +8,7 @@ import msgpack
 
 from queueworker.base import QueueBase, raise_first
 from queueworker.decoding import mapping, pairs
-from queueworker.errors import JobRefusedError, RedisReadError
+from queueworker.errors import InvalidJobError, JobRefusedError, RedisReadError
 from queueworker.jobs import encode_data
 from queueworker.keys import whole_score
 from queueworker.schedules import Moment, Schedule, Scheduled, ScheduleInfo, template
@@ -105,7 +105,10 @@ class QueueScheduling(QueueBase):
         opts = template(plan.id, options)
         now_ms = self._now_ms()
         next_ms = plan.next_ms(now_ms)
-        words = _words(plan, name=name, payload=payload, template_options=opts, now_ms=now_ms, next_ms=next_ms)
+        try:
+            words = _words(plan, name=name, payload=payload, template_options=opts, now_ms=now_ms, next_ms=next_ms)
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise InvalidJobError(f"scheduler {plan.id!a}: a name, an id or a number cannot be sent: {error}") from None
         keys = [self.keys.of(part) for part in _KEYS]
         reply = await self._persist(
             lambda: self._run_script("addJobScheduler", keys, [*words, now_ms, self.keys.base, ""])

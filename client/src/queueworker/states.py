@@ -64,7 +64,7 @@ _BY_NAME = {state.name: state for state in STATES} | {state.part: state for stat
 
 def state_of(name: str) -> State:
     """Return a state by its name; `wait` is `waiting`, and `_` may stand for `-`. Raises ValueError."""
-    state = _BY_NAME.get(name.replace("_", "-"))
+    state = _BY_NAME.get(str(name).replace("_", "-"))
     if state is None:
         raise ValueError(f"{name!r} is no state of a job: use one of {', '.join(one.name for one in STATES)}")
     return state
