@@ -154,10 +154,14 @@ def test_help_shows_the_commands_of_all_parts_and_imports_nothing_heavy() -> Non
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+YARDSTICK = "import asyncio, email.message, http.client, sqlite3, unittest, xml.dom.minidom, importlib.metadata"
+
+
 def test_help_starts_quickly(tmp_path: Path) -> None:
     """A quarter of a second of processor time, compiled as an installed package is.
 
-    On a machine that is busy or slow everything takes longer: there Typer alone is the measure, 0.09 s of the quarter.
+    Where the machine is busy or slow everything takes longer: there a part of the standard library is the measure,
+    which takes 0.14 s where the budget was set. Typer cannot be it: a heavier one would excuse itself.
     """
     unwanted = {"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -170,9 +174,10 @@ def test_help_starts_quickly(tmp_path: Path) -> None:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     seconds(PROGRAM, "--help")
-    rounds = [(seconds(PROGRAM, "--help"), seconds(sys.executable, "-c", "import typer")) for _ in range(5)]
-    helped, typer_alone = (min(column) for column in zip(*rounds, strict=True))
-    assert helped < 0.25 * max(1, typer_alone / 0.09), rounds
+    seconds(sys.executable, "-c", YARDSTICK)
+    rounds = [(seconds(PROGRAM, "--help"), seconds(sys.executable, "-c", YARDSTICK)) for _ in range(5)]
+    helped, yardstick = (min(column) for column in zip(*rounds, strict=True))
+    assert helped < 0.25 * max(1, yardstick / 0.14), rounds
 
 
 def test_an_interrupt_is_code_130() -> None:
