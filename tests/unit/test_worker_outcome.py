@@ -14,15 +14,19 @@ from queueworker_worker.engine.jobs import ActiveJob, Nothing, Taken, fetched_of
 from queueworker_worker.engine.options import EngineOptions, Keep
 from queueworker_worker.engine.outcome import (
     LONGEST_BACKOFF_MS,
+    Delayed,
     Failed,
+    RateLimited,
     Retried,
     backoff_ms,
     completed,
     failed,
     keep_of,
+    postponed,
     reason_of,
 )
-from queueworker_worker.errors import UnrecoverableError
+from queueworker_worker.engine.packed import PackedOptions
+from queueworker_worker.errors import DelayedError, RateLimitError, UnrecoverableError
 
 OPTIONS = EngineOptions(queue="q", name="w")
 JSON = st.recursive(
@@ -117,6 +121,8 @@ def test_reasons_are_never_empty() -> None:
         ({}, {"count": 7, "age": 8}),
         (None, {"count": 7, "age": 8}),
         ("odd", {"count": 7, "age": 8}),
+        (float("inf"), {"count": 7, "age": 8}),
+        (2**70, {"count": 7, "age": 8}),
     ],
 )
 def test_keeping_finished_jobs(option: Any, kept: dict[str, int]) -> None:
@@ -145,3 +151,44 @@ def test_replies_of_the_fetching_scripts() -> None:
     assert fetched_of([0, 0, 0, "1700000000123.5"]) == Nothing(next_due_ms=1_700_000_000_123)
     taken = fetched_of([["name", "n", "data", "{}"], "42", 0, 0])
     assert taken == Taken("42", {"name": "n", "data": "{}"})
+
+
+@given(option=JSON | st.integers(2**60, 2**70), flag=JSON)
+def test_whatever_a_producer_wrote_can_be_sent_to_the_scripts(option: Any, flag: Any) -> None:
+    opts = {"attempts": option, "removeOnComplete": option, "removeOnFail": {"age": option}, "fpof": flag}
+    stored = {"name": "n", "data": "{}", "opts": json.dumps(opts), "atm": json.dumps(option)}
+    job = read(Taken("1", stored), queue="q", prefix="bull", channel=Silent()).job
+    packed = PackedOptions(OPTIONS)
+    for target in ("completed", "failed"):
+        assert packed.to_finish("t", target, attempts=(job.attempts, job.attempts_made), opts=job.opts)
+
+
+def test_for_ever_in_javascript_is_a_number_of_attempts() -> None:
+    stored = {"name": "n", "data": "{}", "opts": '{"attempts": 1.7976931348623157e308}'}
+    assert read(Taken("1", stored), queue="q", prefix="bull", channel=Silent()).job.attempts == 2**53 - 1
+
+
+@pytest.mark.parametrize("wrong", ["5", float("nan"), float("inf"), 2**60, True, [1]])
+def test_times_that_the_scripts_cannot_take_are_refused(wrong: Any) -> None:
+    for make in (
+        lambda: DelayedError(delay_ms=wrong),
+        lambda: DelayedError(until_ms=wrong),
+        lambda: RateLimitError(wrong),
+    ):
+        with pytest.raises(ValueError, match=r"_ms must be a number of milliseconds, not "):
+            make()
+
+
+def test_times_become_whole_milliseconds() -> None:
+    assert postponed(DelayedError(delay_ms=10.7), now_ms=1_000) == Delayed(1_010)
+    assert postponed(DelayedError(until_ms=2_000.5), now_ms=1_000) == Delayed(2_000)
+    assert postponed(RateLimitError(1.9), now_ms=1_000) == RateLimited(1)
+
+
+@pytest.mark.parametrize("kind", [DelayedError, RateLimitError])
+def test_a_postponing_error_without_its_time_is_an_error_like_any_other(kind: type[Exception]) -> None:
+    class OwnError(kind):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            Exception.__init__(self, "mine")
+
+    assert postponed(OwnError(), now_ms=0) is None

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from queueworker.errors import QueueWorkerError
 
+LONGEST_MS = 2**53 - 1
+"""The largest number that BullMQ's scripts and JavaScript know exactly."""
+
+
+def milliseconds(value: float, name: str) -> int:
+    """Return whole milliseconds; raises ValueError for what is none and would make BullMQ's scripts lose the job."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LONGEST_MS:
+        raise ValueError(f"{name} must be a number of milliseconds, not {value!r}")
+    return int(value)
+
 
 class UnrecoverableError(Exception):
     """Raise it in a processor to fail the job at once, whatever attempts it has left."""
@@ -15,11 +25,12 @@ class DelayedError(Exception):
     Exactly one of `delay_ms` (from now) and `until_ms` (Unix milliseconds) is given; else it raises ValueError.
     """
 
-    def __init__(self, *, delay_ms: int | None = None, until_ms: int | None = None) -> None:
+    def __init__(self, *, delay_ms: float | None = None, until_ms: float | None = None) -> None:
         if (delay_ms is None) == (until_ms is None):
             raise ValueError("DelayedError takes exactly one of delay_ms and until_ms")
         super().__init__(f"again in {delay_ms} ms" if until_ms is None else f"again at {until_ms} (Unix ms)")
-        self.delay_ms, self.until_ms = delay_ms, until_ms
+        self.delay_ms = None if delay_ms is None else milliseconds(delay_ms, "delay_ms")
+        self.until_ms = None if until_ms is None else milliseconds(until_ms, "until_ms")
 
 
 class WaitingChildrenError(Exception):
@@ -36,11 +47,11 @@ class RateLimitError(Exception):
     where the queue has a global rate limit: BullMQ's scripts look at the key only then.
     """
 
-    def __init__(self, limit_ms: int) -> None:
-        if limit_ms < 1:
+    def __init__(self, limit_ms: float) -> None:
+        self.limit_ms = milliseconds(limit_ms, "limit_ms")
+        if self.limit_ms < 1:
             raise ValueError("limit_ms must be at least 1 millisecond")
         super().__init__(f"rate limited for {limit_ms} ms")
-        self.limit_ms = limit_ms
 
 
 class JobTimeoutError(Exception):
@@ -53,6 +64,10 @@ class JobCancelledError(Exception):
 
 class ProcessorError(QueueWorkerError):
     """A processor is declared in a way that cannot work, or a module of processors cannot be imported."""
+
+
+class DependencyError(ProcessorError):
+    """A dependency of processors cannot be opened now, a database for example; it may be possible later."""
 
 
 class AccessRefusedError(QueueWorkerError):

@@ -11,6 +11,9 @@ from pydantic_core import from_json
 
 from queueworker_worker.job import Job, JobChannel
 
+_LARGEST = 2**53 - 1
+"""JavaScript's MAX_SAFE_INTEGER; "for ever" may be written as its MAX_VALUE, which no script can be sent."""
+
 
 class Taken(NamedTuple):
     """A job that a script has just made ours, with its hash."""
@@ -113,14 +116,14 @@ def _json(text: str | None, field: str) -> tuple[Any, str | None]:
 
 
 def _number(value: Any) -> int:
-    """Return a number, never below zero; 0 for what is none."""
+    """Return a number that the scripts can be sent again: never below zero; 0 for what is none."""
     if value is None or value == "0":
         return 0
     try:
-        return max(0, int(value))
+        return min(max(0, int(value)), _LARGEST)
     except (TypeError, ValueError, OverflowError):
         pass
     try:
-        return max(0, int(float(value)))
+        return int(min(max(0.0, float(value)), _LARGEST))
     except (TypeError, ValueError, OverflowError):
         return 0

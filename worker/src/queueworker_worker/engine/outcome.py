@@ -12,7 +12,13 @@ from typing import Any
 
 from queueworker_worker.engine.jobs import ActiveJob, traces_of
 from queueworker_worker.engine.options import BackoffStrategy, EngineOptions, Keep
-from queueworker_worker.errors import DelayedError, RateLimitError, UnrecoverableError, WaitingChildrenError
+from queueworker_worker.errors import (
+    DelayedError,
+    RateLimitError,
+    UnrecoverableError,
+    WaitingChildrenError,
+    milliseconds,
+)
 from queueworker_worker.job import storable
 
 FALLBACK_BACKOFF_MS = 1_000
@@ -83,15 +89,20 @@ _NO_RESULT = Completed("null")
 
 def postponed(error: BaseException, *, now_ms: int) -> Delayed | WaitsForChildren | RateLimited | None:
     """Return the verdict of an error by which a processor asks to be run again later; None for all others."""
-    match error:
-        case DelayedError():
-            return Delayed(error.until_ms if error.until_ms is not None else now_ms + (error.delay_ms or 0))
-        case WaitingChildrenError():
-            return WaitsForChildren()
-        case RateLimitError():
-            return RateLimited(error.limit_ms)
-        case _:
-            return None
+    try:
+        match error:
+            case DelayedError(until_ms=None):
+                return Delayed(now_ms + milliseconds(error.delay_ms or 0, "delay_ms"))
+            case DelayedError():
+                return Delayed(milliseconds(error.until_ms or 0, "until_ms"))
+            case WaitingChildrenError():
+                return WaitsForChildren()
+            case RateLimitError():
+                return RateLimited(max(1, milliseconds(error.limit_ms, "limit_ms")))
+    except (AttributeError, ValueError):
+        # A class of its own that does not call the __init__ of ours: an error like any other.
+        pass
+    return None
 
 
 def failed(
@@ -163,7 +174,7 @@ def _by_strategy(
     attempt = active.job.attempts_made + 1
     try:
         return min(int(strategy(attempt, error, active.job)), LONGEST_BACKOFF_MS), None
-    except Exception as wrong:  # noqa: BLE001 - a strategy is foreign code
+    except BaseException as wrong:  # noqa: BLE001 - a strategy is foreign code
         delay, _ = backoff_ms({"type": "exponential"}, attempt=attempt, uniform=uniform)
         return delay, f"its backoff strategy raised {type(wrong).__name__}: {wrong}; exponential is used"
 
@@ -174,7 +185,7 @@ def keep_of(option: Any, default: Keep) -> dict[str, int]:
         return {"count": 0}
     if option is False:
         return {"count": -1}
-    if isinstance(option, int | float):
+    if _is_number(option):
         return {"count": int(option)}
     if isinstance(option, dict):
         kept = {key: int(option[key]) for key in ("age", "count", "limit") if _is_number(option.get(key))}

@@ -41,12 +41,16 @@ class SchedulerKeeper:
                         job.scheduler_id, producer=job.id, next_ms=next_ms, data="{}", opts=opts
                     )
                 return
-            except (ReplyError, ValueError, KeyError, TypeError, OSError) as error:
-                _log.error("queue %s: scheduler %s has no next job: %s", self._queue, job.scheduler_id, error)
-                return
+            except ReplyError as error:
+                return self._give_up(job, error)
             except LinkError as error:
                 self._contact.failed(error)
                 await asyncio.sleep(backoff.pause())
+            except Exception as error:  # noqa: BLE001 - another program wrote the options, and there may be anything
+                return self._give_up(job, error)
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        _log.error("queue %s: scheduler %s has no next job: %s", self._queue, job.scheduler_id, error)
 
 
 def next_of(job: Job, *, now_ms: int) -> tuple[int, bytes] | None:
