@@ -155,7 +155,9 @@ async def _tell(hooks: Iterable[Hook], job: Job, about: Any) -> None:
     for hook in hooks:
         try:
             await _call(hook, job, about)
-        except Exception as error:  # noqa: BLE001 - a hook may raise anything
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             _log.error(
                 "queue %s: job %s: the %s hook %s raised %s: %s",
                 job.queue,
@@ -165,6 +167,11 @@ async def _tell(hooks: Iterable[Hook], job: Job, about: Any) -> None:
                 type(error).__name__,
                 error,
             )
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _call(hook: Hook, *about: Any) -> None:

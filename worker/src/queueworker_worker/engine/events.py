@@ -42,7 +42,7 @@ class Emitter:
                 called = listener(*about)
                 if inspect.isawaitable(called):
                     self._start(event, called)
-            except Exception as error:  # noqa: BLE001 - a listener may raise anything
+            except BaseException as error:  # noqa: BLE001 - a listener may raise anything, SystemExit and a cancel too
                 self._complain(event, error)
 
     async def ended(self, *, seconds: float) -> None:
@@ -53,15 +53,18 @@ class Emitter:
                 one.cancel()
 
     def _start(self, event: str, called: Awaitable[None]) -> None:
-        running = asyncio.ensure_future(called)
+        running = asyncio.ensure_future(self._listen(event, called))
         self._running.add(running)
+        running.add_done_callback(self._running.discard)
 
-        def done(future: asyncio.Future[None]) -> None:
-            self._running.discard(future)
-            if not future.cancelled() and (error := future.exception()) is not None:
-                self._complain(event, error)
-
-        running.add_done_callback(done)
+    async def _listen(self, event: str, called: Awaitable[None]) -> None:
+        try:
+            await called
+        except asyncio.CancelledError:
+            # At the end of the worker, or of something that the listener waited for.
+            return
+        except BaseException as error:  # noqa: BLE001 - a SystemExit would end the loop with all that runs in it
+            self._complain(event, error)
 
     def _complain(self, event: str, error: BaseException) -> None:
         _log.error("queue %s: a listener of %s raised %s: %s", self._queue, event, type(error).__name__, error)
