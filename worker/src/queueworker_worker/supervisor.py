@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -52,6 +53,8 @@ class Fleet:
             loop.add_signal_handler(number, self._pass_on, number)
         port, host = self._settings.health_port, self._settings.health_host
         server = HealthServer(self, host, port) if port is not None else None
+        # A thread waits for each process: in those of the loop's own, a few per CPU, the end of some would go unheard.
+        loop.set_default_executor(ThreadPoolExecutor(len(self._members)))
         probes = f", probes on {host}:{server.port}" if server is not None else ""
         _log.info("worker %s starts %d processes%s", self._settings.name, len(self._members), probes)
         with server or nullcontext():
