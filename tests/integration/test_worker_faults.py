@@ -122,7 +122,9 @@ async def test_black_hole_is_left_before_the_locks_end(client: redis.asyncio.Red
     await add(client, 1)
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
     link, blocking = RespLink(settings, reply_timeout=0.5), RespLink(settings, reply_timeout=0.5)
-    worker = Worker(recorder, EngineOptions(queue="q", **SHORT | {"lock_duration_ms": 4_000}), link=link, blocking=blocking)
+    worker = Worker(
+        recorder, EngineOptions(queue="q", **SHORT | {"lock_duration_ms": 4_000}), link=link, blocking=blocking
+    )
     run = asyncio.create_task(worker.run())
     await eventually(lambda: recorder.ran)
     proxy.mode = Mode.BLACK_HOLE

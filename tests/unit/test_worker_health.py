@@ -16,6 +16,7 @@ from queueworker.errors import SettingsError
 from queueworker_worker.engine.link import (
     Backoff,
     LinkLostError,
+    MemoryFullError,
     NoScriptError,
     RefusedError,
     ReplyError,
@@ -128,7 +129,7 @@ def test_refusals_are_borne_for_a_while_and_outages_for_ever(caplog: pytest.LogC
         ("ERR ACL failure in script: no key permission", RefusedError),
         ("UNBLOCKED force unblock from blocking operation", LinkLostError),
         ("LOADING Redis is loading the dataset in memory", LinkLostError),
-        ("OOM command not allowed when used memory > 'maxmemory'.", ReplyError),
+        ("OOM command not allowed when used memory > 'maxmemory'.", MemoryFullError),
         ("WRONGTYPE Operation against a key", ReplyError),
     ],
 )

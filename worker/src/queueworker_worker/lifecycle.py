@@ -139,4 +139,6 @@ async def until_ready(workers: Sequence[Worker]) -> None:
 
 
 def _error_of(run: asyncio.Task[None]) -> BaseException | None:
-    return run.exception() if run.done() and not run.cancelled() else None
+    if run.done() and run.cancelled():
+        return RuntimeError("it was cancelled by something else in this process")
+    return run.exception() if run.done() else None

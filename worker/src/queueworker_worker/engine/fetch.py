@@ -100,6 +100,8 @@ class Fetcher:
             self.last_look = self._clock()
             try:
                 if lost and (adopted := await self._scripts.adopt(token, known=self._known)) is not None:
+                    if self._limit.reserve():
+                        self._limit.settle(taken=True)
                     return adopted
                 lost = False
                 if self.paused:

@@ -63,6 +63,8 @@ class Finisher:
         self._queue = options.queue
         self.taking = True
         """Recording an end may bring the next job along."""
+        self.ending = False
+        """What runs is being given back: of such a job no end is recorded any more."""
         self.jobs_done = 0
         """Attempts whose end was recorded."""
         self.jobs_given_back = 0
@@ -84,6 +86,8 @@ class Finisher:
                     return self._refused(active.job, refusal, unsure=end.unsure)
                 end.verdict = outcome.failed(active, UnrecoverableError(str(refusal)), options=self._options)
             except LinkError as error:
+                if self.ending and active.job.id not in self._locks:
+                    return Recorded(None, done=False)
                 end.note(error)
                 if end.tries >= _RECORD_TRIES:
                     _log.error("queue %s: job %s: its end cannot be recorded: %s", self._queue, active.job.id, error)

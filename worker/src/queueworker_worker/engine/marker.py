@@ -46,7 +46,8 @@ class Marker:
         self._listening = False
         if self._popping is not None and self._popping.done():
             # A job was taken meanwhile, and taking one sets the marker again.
-            self._popping.exception()
+            if not self._popping.cancelled():
+                self._popping.exception()
             self._popping = None
 
     async def aclose(self) -> None:

@@ -105,7 +105,7 @@ class Slots:
 
     def _ended(self, slot: Slot, task: asyncio.Future[None]) -> None:
         self._slots.remove(slot)
-        error = None if task.cancelled() else task.exception()
+        error = _error_of(task)
         if self._over is None or self._over.done():
             return
         if error is not None:
@@ -114,10 +114,16 @@ class Slots:
             self._over.set_result(None)
 
     def _beside_ended(self, task: asyncio.Task[Any]) -> None:
-        if self._over is None or self._over.done() or task.cancelled():
-            return
-        if (error := task.exception()) is not None:
+        error = _error_of(task)
+        if error is not None and self._over is not None and not self._over.done():
             self._over.set_exception(error)
+
+
+def _error_of(task: asyncio.Future[Any]) -> BaseException | None:
+    if task.cancelled():
+        # We cancel these only when all is over; a worker that went on without one of them would be deaf in part.
+        return RuntimeError("a task of the worker was cancelled by something else in this process")
+    return task.exception()
 
 
 def _counted(wanted: int) -> int:

@@ -192,7 +192,7 @@ class Worker:
         nevertheless and may run twice.
         """
         self.drain()
-        self._giving_back = self._schedulers.ending = True
+        self._giving_back = self._finisher.ending = self._schedulers.ending = True
         self._slots.cancel(lambda job: True, None)
         await self._slots.ended(within_seconds=grace)
         left = self._locks.held()
@@ -253,6 +253,9 @@ class Worker:
         condemned = active.deferred_failure or active.unreadable
         if condemned is not None:
             return None, UnrecoverableError(condemned)
+        if self._giving_back:
+            # The next job of its scheduler had to wait for Redis.
+            return None, asyncio.CancelledError()
         job, started = active.job, self._clock()
         self._emitter.emit("active", job)
         value, error = await slot.run(self._handler, job)
