@@ -56,6 +56,7 @@ class Burst:
     ) -> None:
         self._workers, self._queues, self._read = workers, queues, read
         self._patience, self._clock = patience, clock
+        self._unknown = False
         self.delayed = 0
         """Delayed jobs that were left."""
 
@@ -87,9 +88,12 @@ class Burst:
         found: list[QueueSnapshot] = []
         for keys, outcome in (await self._read(self._queues)).items():
             if isinstance(outcome, RedisReadError):
-                _log.warning("queue %s: whether it is empty is not known: %s", keys.queue, outcome)
+                if not self._unknown:
+                    _log.warning("queue %s: whether it is empty is not known: %s", keys.queue, outcome)
+                self._unknown = True
                 return None
             found.append(outcome)
+        self._unknown = False
         return found
 
     def _say_left(self, found: Collection[QueueSnapshot]) -> None:

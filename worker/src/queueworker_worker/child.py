@@ -111,7 +111,9 @@ class Runner:
         try:
             await self.dependencies.open_also(processor.parameters.dependencies.values())
         except Exception as error:
-            raise RuntimeError(f"a dependency cannot be opened: {type(error).__name__}: {error}") from error
+            raise RuntimeError(
+                f"dependency {self.dependencies.opening} cannot be opened: {type(error).__name__}: {error}"
+            ) from error
 
     def _find(self, module: str, name: str) -> Processor:
         if (module, name) not in self._processors:

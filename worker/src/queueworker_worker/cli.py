@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from queueworker.errors import QueueWorkerError
+from queueworker_worker.errors import DependencyError
 
 if TYPE_CHECKING:
     from queueworker_worker.registry import Registry
 
+FAILED = 1
 USAGE_ERROR = 2
 
 _WORK_HELP = """Run the processors of one or more queues until SIGTERM or Ctrl-C, then finish the running jobs.
 
 A second Ctrl-C puts them back on their queues at once; so does the end of QUEUEWORKER_DRAIN_TIMEOUT_SECONDS (60).
 
-Exit codes: 0 ended as told, 1 a loop broke or jobs could not be given back (the log's last error says why), 2 wrong
-settings or processors. With --processes the code of the worst process, 128 + the signal for one that was killed."""
+Exit codes: 0 ended as told, 1 a dependency did not open, a loop broke or jobs could not be given back (the log's last
+error says why), 2 wrong settings or processors. With --processes the code of the worst process, 128 + the signal for
+one that was killed."""
 
 Modules = Annotated[
     list[str] | None,
@@ -105,7 +108,7 @@ def work(
         code = _serve(wanted) if processes == 1 else _supervise(wanted, processes)
     except QueueWorkerError as error:
         typer.echo(f"queueworker work: {error}", err=True)
-        raise typer.Exit(USAGE_ERROR) from None
+        raise typer.Exit(FAILED if isinstance(error, DependencyError) else USAGE_ERROR) from None
     raise typer.Exit(code)
 
 

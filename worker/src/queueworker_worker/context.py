@@ -15,6 +15,8 @@ _log = logging.getLogger(__name__)
 CLOSE_SECONDS = 4.0
 """For all dependencies: with the worker's own end, well within the 15 s that a pod has after its drain."""
 
+_SAY_SECONDS = 30.0
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -40,6 +42,8 @@ class Dependencies:
         self._factories = dict.fromkeys(depends.factory for depends in wanted)
         self._values: dict[Callable[[], Any], Any] = {}
         self._stack = AsyncExitStack()
+        self.opening = ""
+        """The factory that was called last."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -57,6 +61,7 @@ class Dependencies:
                 await self._open(depends.factory)
 
     async def _open(self, factory: Callable[[], Any]) -> None:
+        self.opening = f"{factory.__module__}.{getattr(factory, '__qualname__', factory)}"
         manager = factory()
         if hasattr(type(manager), "__aenter__"):
             self._values[factory] = await self._stack.enter_async_context(manager)
@@ -79,7 +84,12 @@ async def open_unless(stopped: asyncio.Event, dependencies: Dependencies) -> boo
     opener = cast("asyncio.Task[bool]", asyncio.current_task())
 
     async def cancel_when_stopped() -> None:
-        await stopped.wait()
+        waited = asyncio.create_task(stopped.wait())
+        try:
+            while not (await asyncio.wait({waited}, timeout=_SAY_SECONDS))[0]:
+                _log.warning("a dependency is still being opened, no job is taken: %s", dependencies.opening)
+        finally:
+            waited.cancel()
         opener.cancel()
 
     watcher = asyncio.create_task(cancel_when_stopped())

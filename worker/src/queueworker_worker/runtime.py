@@ -18,7 +18,7 @@ from queueworker_worker.engine.limit import JobLimit
 from queueworker_worker.engine.link import Link
 from queueworker_worker.engine.resp import RespLink
 from queueworker_worker.engine.worker import Worker
-from queueworker_worker.errors import ProcessorError
+from queueworker_worker.errors import DependencyError, ProcessorError
 from queueworker_worker.execution import handler_of
 from queueworker_worker.health import Health, HealthServer, report_to
 from queueworker_worker.lifecycle import Ending, Lifecycle, until_ready
@@ -135,7 +135,9 @@ async def _with_dependencies(service: Service, *, ending: Ending, health: Health
     try:
         opened = await open_unless(ending.drain, dependencies)
     except BaseException as error:
-        raise ProcessorError(f"a dependency cannot be opened: {type(error).__name__}: {error}") from error
+        raise DependencyError(
+            f"dependency {dependencies.opening} cannot be opened: {type(error).__name__}: {error}"
+        ) from error
     if not opened:
         _log.info("worker %s ends before it began", service.settings.name)
         return 0
