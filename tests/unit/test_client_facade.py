@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import redis
 
-import queueworker
 from queueworker import ConnectionSettings, InvalidJobError, JobStateError, Queue, SettingsError
 
 
@@ -27,12 +26,6 @@ def test_a_queue_tells_its_parameters_and_refuses_others() -> None:
     assert list(inspect.signature(Queue).parameters)[:3] == ["name", "connection", "prefix"]
     with pytest.raises(TypeError, match="prefxi"):
         Queue("q", prefxi="bull")  # type: ignore[call-arg]
-
-
-def test_every_name_that_is_exported_is_there() -> None:
-    for name in queueworker.__all__:
-        assert getattr(queueworker, name) is not None
-    assert set(queueworker.__all__) == set(queueworker._HOMES)
 
 
 @pytest.mark.parametrize("connection", ["redis://localhost", redis.Redis(decode_responses=True), object()])
