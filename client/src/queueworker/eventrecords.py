@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from queueworker.decoding import json_or_text, whole_number
 
@@ -77,6 +77,9 @@ class EventsLost:
     """The id after which it is not sure that every event came."""
     reason: str
     """One line that says how that is known."""
+    name: ClassVar[str] = "events-lost"
+    """What stands where an event has its name: it is none of BullMQ's."""
+    job_id: ClassVar[None] = None
 
 
 def decode(entry_id: str, values: Sequence[str]) -> QueueEvent:

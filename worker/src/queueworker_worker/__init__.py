@@ -22,6 +22,7 @@ from queueworker_worker.processor import processor
 
 if TYPE_CHECKING:
     from queueworker_worker.context import Depends
+    from queueworker_worker.control import Control
     from queueworker_worker.embed import run, serve
     from queueworker_worker.errors import (
         AccessRefusedError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessRefusedError",
+    "Control",
     "DelayedError",
     "Depends",
     "Job",
@@ -60,6 +62,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Control": "control",
     "Depends": "context",
     "Job": "job",
     "after": "hooks",

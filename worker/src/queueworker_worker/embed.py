@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from queueworker.settings import ConnectionSettings
+    from queueworker_worker.control import Control
     from queueworker_worker.runtime import Service
 
 Declared = Callable[..., Any] | ModuleType
@@ -27,6 +28,7 @@ async def serve(
     burst: bool = False,
     limit: int | None = None,
     stop: asyncio.Event | None = None,
+    control: Control | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> int:
     """Serve queues in the running event loop until `stop` is set, then drain; return 0, or 1 where a loop broke.
@@ -34,14 +36,15 @@ async def serve(
     `declared` are functions with `@processor` (and hooks), or modules of them. `queues` are those to serve (default:
     those of QUEUEWORKER_QUEUES, else all that have a processor), `concurrency` the slots of each. `connection` and all
     other settings come from `environment` (default: the process's own) where they are not given. `burst` ends when
-    nothing more can be taken, `limit` after so many jobs. Signals are the program's own. Where the call itself is
-    cancelled, the jobs that run go back to their queues. Raises SettingsError or ProcessorError where it cannot begin.
+    nothing more can be taken, `limit` after so many jobs. `control` leads to the workers while they run. Signals are
+    the program's own. Where the call itself is cancelled, the jobs that run go back to their queues. Raises
+    SettingsError or ProcessorError where it cannot begin.
     """
     from queueworker_worker.lifecycle import Ending
     from queueworker_worker.runtime import Mode
     from queueworker_worker.runtime import serve as serve_service
 
-    mode = Mode(burst=burst, limit=limit, owns_process=False)
+    mode = Mode(burst=burst, limit=limit, owns_process=False, control=control)
     service = _service(declared, connection, tuple(queues), concurrency, prefix, mode, environment)
     ending = Ending()
     stopping = asyncio.create_task(_stop(ending, stop)) if stop is not None else None

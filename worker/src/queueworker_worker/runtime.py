@@ -14,6 +14,7 @@ from queueworker.errors import SettingsError
 from queueworker.keys import QueueKeys, missing_hash_tag
 from queueworker_worker import schedules
 from queueworker_worker.context import Dependencies, closing, open_unless
+from queueworker_worker.control import Control
 from queueworker_worker.engine.limit import JobLimit
 from queueworker_worker.engine.link import Link
 from queueworker_worker.engine.resp import RespLink
@@ -44,6 +45,8 @@ class Mode:
     """End after so many jobs."""
     owns_process: bool = True
     """Take SIGTERM and SIGINT, and the loop's default threads: not where another program embeds the worker."""
+    control: Control | None = None
+    """The program's handle on the workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +173,9 @@ async def _workers(service: Service, dependencies: Dependencies) -> AsyncIterato
             for hook in service.registry.hooks_of(queue.name, "listener"):
                 worker.on(hook.about, hook.function)  # type: ignore[arg-type]
             workers.append(worker)
+        if (control := service.mode.control) is not None:
+            control.attach(workers)
+            stack.callback(control.attach, [])
         yield workers
 
 

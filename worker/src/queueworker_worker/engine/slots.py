@@ -75,7 +75,13 @@ class Slots:
         serving = [slot for slot in self._slots if not slot.retired]
         for slot in serving[wanted:]:
             slot.retired = True
-        for _ in range(wanted - len(serving)):
+        missing = wanted - len(serving)
+        # Of an idle worker those too many still wait for their turn to look, and to end.
+        ending = [slot for slot in self._slots if slot.retired and slot.task is not None and not slot.task.done()]
+        for slot in ending[: max(0, missing)]:
+            slot.retired = False
+            missing -= 1
+        for _ in range(missing):
             self._start()
 
     def cancel(self, chosen: Callable[[Job], bool], reason: str | None) -> int:
