@@ -281,6 +281,24 @@ async def test_concurrency_changes_while_running(redis_settings: ConnectionSetti
             worker.concurrency = 0
 
 
+async def test_slots_that_come_and_go_while_idle_do_not_pile_up(
+    redis_settings: ConnectionSettings, queue: bullmq.Queue
+) -> None:
+    recorder = Recorder(0.2)
+    async with working(recorder, redis_settings, concurrency=10) as worker:
+        await eventually(lambda: worker.idle)
+        before = len(asyncio.all_tasks())
+        for _ in range(20):
+            worker.concurrency = 1
+            await asyncio.sleep(0)
+            worker.concurrency = 10
+            await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) <= before + 2
+        for n in range(10):
+            await queue.add("any", n, {})
+        await eventually(lambda: worker.jobs_running == 10)
+
+
 async def test_a_paused_worker_takes_nothing_and_leaves_the_queue_to_others(
     redis_settings: ConnectionSettings, queue: bullmq.Queue
 ) -> None:
