@@ -371,18 +371,23 @@ async def test_sigterm_while_it_begins_ends_it_without_a_word_of_trouble(
     assert "ERROR" not in worker.log()
 
 
+@pytest.mark.parametrize(
+    ("error", "code"), [("OSError('no database there')", 1), ("SettingsError('DATABASE_URL is not set')", 2)]
+)
 async def test_dependency_that_does_not_open_ends_with_its_reason(
-    redis_settings: ConnectionSettings, log_file: Path
+    error: str, code: int, redis_settings: ConnectionSettings, log_file: Path
 ) -> None:
     log_file.with_name("needy.py").write_text(
         "from contextlib import asynccontextmanager\nfrom typing import Annotated\n"
+        "from queueworker.errors import SettingsError\n"
         "from queueworker_worker.context import Depends\nfrom queueworker_worker.processor import processor\n"
-        "@asynccontextmanager\nasync def database():\n    raise OSError('no database there')\n    yield 1\n"
+        f"@asynccontextmanager\nasync def database():\n    raise {error}\n    yield 1\n"
         "@processor('needy')\nasync def work(it: Annotated[int, Depends(database)]) -> None: ...\n"
     )
     with worker_process(redis_settings, log_file, QUEUEWORKER_PROCESSORS="needy") as worker:
-        assert await worker.ended() == 1
-    assert "dependency needy.database cannot be opened: OSError: no database there" in worker.log()
+        assert await worker.ended() == code
+    name, _, text = error.partition("('")
+    assert f"dependency needy.database cannot be opened: {name}: {text.removesuffix(chr(39) + ')')}" in worker.log()
 
 
 async def probes_of(worker: WorkerProcess) -> str:

@@ -24,7 +24,7 @@ async def work(job: Job) -> Any:
     return {"data": job.data}
 
 
-def noting(notes: list[str], word: str, error: Exception | None = None) -> Callable[..., None]:
+def noting(notes: list[str], word: str, error: BaseException | None = None) -> Callable[..., None]:
     def note(job: Job, *about: Any) -> None:
         notes.append(" ".join([word, *map(str, about)]))
         if error is not None:
@@ -118,15 +118,18 @@ async def test_cancelled_job_is_told() -> None:
     assert notes == ["told "]
 
 
-async def test_hooks_that_raise_are_logged_and_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError("no disk"), SystemExit(3), asyncio.CancelledError()])
+async def test_hooks_that_raise_are_logged_and_change_nothing(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     notes: list[str] = []
     registry = Registry.of(
         [
             work,
             after()(noting(notes, "after")),
-            after()(noting(notes, "raises", OSError("no disk"))),
+            after()(noting(notes, "raises", error)),
             on_error()(noting(notes, "error")),
-            on_error()(noting(notes, "raises", OSError("no disk"))),
+            on_error()(noting(notes, "raises", error)),
         ]
     )
     assert await run(registry, job_of(1)) == {"data": 1}
@@ -134,8 +137,8 @@ async def test_hooks_that_raise_are_logged_and_change_nothing(caplog: pytest.Log
         await run(registry, job_of(ValueError("wrong")))
     assert notes == ["raises {'data': 1}", "after {'data': 1}", "raises wrong", "error wrong"]
     assert [line.split(": ", 2)[2] for line in caplog.messages] == [
-        "the after hook noting.<locals>.note raised OSError: no disk",
-        "the on_error hook noting.<locals>.note raised OSError: no disk",
+        f"the after hook noting.<locals>.note raised {type(error).__name__}: {error}",
+        f"the on_error hook noting.<locals>.note raised {type(error).__name__}: {error}",
     ]
 
 

@@ -15,7 +15,10 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
+from worker_support import eventually
 
+import queueworker_worker
+from queueworker.settings import ConnectionSettings
 from queueworker_worker.context import Dependencies, Depends, closing
 from queueworker_worker.errors import ProcessorError, UnrecoverableError
 from queueworker_worker.execution import handler_of
@@ -147,6 +150,26 @@ async def closing_in_any_case() -> AsyncIterator[None]:
 async def never_closing() -> AsyncIterator[None]:
     yield
     await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def never_opening() -> AsyncIterator[None]:
+    events.append("begun")
+    await asyncio.sleep(30)
+    yield
+
+
+async def test_program_that_cancels_its_worker_while_it_opens_is_cancelled() -> None:
+    @processor("mail")
+    async def waiting(it: Annotated[None, Depends(never_opening)]) -> None: ...
+
+    events.clear()
+    away = ConnectionSettings(host="127.0.0.1", port=1)
+    serving = asyncio.create_task(queueworker_worker.serve(waiting, connection=away, environment={}))
+    await eventually(lambda: events)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
+from queueworker_worker.cancels import is_cancelled
+
 _log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 4.0
@@ -117,6 +119,8 @@ async def closing(dependencies: Dependencies, *, seconds: float = CLOSE_SECONDS)
         try:
             async with asyncio.timeout(seconds) as limit:
                 await dependencies.__aexit__(None, None, None)
-        except BaseException as error:  # noqa: BLE001 - a foreign close may raise anything, SystemExit too
+        except BaseException as error:
+            if is_cancelled(error):
+                raise
             why = f"not within {seconds:g} s" if limit.expired() else f"{type(error).__name__}: {error}"
             _log.warning("a dependency did not close: %s", why)

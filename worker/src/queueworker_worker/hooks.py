@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from queueworker_worker.cancels import is_cancelled
 from queueworker_worker.errors import DelayedError, ProcessorError, RateLimitError, WaitingChildrenError
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ async def _tell(hooks: Iterable[Hook], job: Job, about: Any) -> None:
         try:
             await _call(hook, job, about)
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            if is_cancelled(error):
                 raise
             _log.error(
                 "queue %s: job %s: the %s hook %s raised %s: %s",
@@ -167,11 +168,6 @@ async def _tell(hooks: Iterable[Hook], job: Job, about: Any) -> None:
                 type(error).__name__,
                 error,
             )
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _call(hook: Hook, *about: Any) -> None:

@@ -147,8 +147,9 @@ def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
     except Exception as error:
+        hint = "; a module is named as in an import, without .py" if name.endswith(".py") else ""
         raise ProcessorError(
-            f"processor module {name!r} cannot be imported: {type(error).__name__}: {error}"
+            f"processor module {name!r} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from queueworker.errors import SettingsError
 from queueworker.keys import QueueKeys, missing_hash_tag
 from queueworker_worker import schedules
+from queueworker_worker.cancels import is_cancelled
 from queueworker_worker.context import Dependencies, closing, open_unless
 from queueworker_worker.control import Control
 from queueworker_worker.engine.limit import JobLimit
@@ -138,9 +139,11 @@ async def _with_dependencies(service: Service, *, ending: Ending, health: Health
     try:
         opened = await open_unless(ending.drain, dependencies)
     except BaseException as error:
-        raise DependencyError(
-            f"dependency {dependencies.opening} cannot be opened: {type(error).__name__}: {error}"
-        ) from error
+        if is_cancelled(error):
+            raise
+        # Settings do not get right by trying again.
+        kind = ProcessorError if isinstance(error, SettingsError) else DependencyError
+        raise kind(f"dependency {dependencies.opening} cannot be opened: {type(error).__name__}: {error}") from error
     if not opened:
         _log.info("worker %s ends before it began", service.settings.name)
         return 0
