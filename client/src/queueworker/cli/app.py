@@ -51,7 +51,7 @@ def run(argv: list[str]) -> int:
         return INTERRUPTED
     except OSError as error:
         # What goes wrong with Redis is an error of ours: this is the output, a full disk for example.
-        message(f"error: {error}")
+        message(f"error: {str(error) or type(error).__name__}")
         return FAILED
     except Exception as error:  # noqa: BLE001 - usage errors have no public class; all others are raised again
         return _usage_error(error)

@@ -19,7 +19,6 @@ _HELP = (
     "unknown, warning, error), message and remedy; queue and remedy may be null.\n\n"
     "Exit code 1 if one of them is an error, else 0."
 )
-_ROLES = ("worker", "producer", "operator")
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +47,13 @@ def doctor(
     import asyncio
 
     from queueworker.doctor import Status, diagnose
+    from queueworker.doctor.access import DEFAULT_ROLES, ROLES
     from queueworker.doctor.findings import worst
 
-    if any(one not in _ROLES for one in role or ()):
-        raise typer.BadParameter(f"--role: use {', '.join(_ROLES)}")
+    if any(one not in ROLES for one in role or ()):
+        raise typer.BadParameter(f"--role: use {', '.join(ROLES)}")
     settings = connection(redis_host, redis_port)
-    findings = asyncio.run(diagnose(settings, prefix=prefix, names=queues or (), roles=role or _ROLES[:2]))
+    findings = asyncio.run(diagnose(settings, prefix=prefix, names=queues or (), roles=role or DEFAULT_ROLES))
     status = worst(findings)
     if output_format is Format.JSON:
         checks = [dataclasses.asdict(one) for one in findings]
