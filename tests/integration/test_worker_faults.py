@@ -284,13 +284,30 @@ async def test_links_say_the_same_of_the_same_trouble(kind: Any, own_valkey: Cal
     server = own_valkey()
     async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as admin:
         await admin.execute_command(
-            "ACL", "SETUSER", "small", "on", ">pw", "~*", "-@all", "+ping", "+evalsha", "+set", "+hset", "+hgetall"
+            "ACL",
+            "SETUSER",
+            "small",
+            "on",
+            ">pw",
+            "~id-*",
+            "~hash",
+            "~only*",
+            "-@all",
+            "+ping",
+            "+evalsha",
+            "+set",
+            "+hset",
+            "+hgetall",
         )
         right = {"host": server.host, "port": server.port, "username": "small"}
         link = kind(ConnectionSettings(**right, password=SecretStr("pw")), client_name="x")
         assert await link.execute("PING") in ("PONG", True)
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefusedError, match="'get' command"):
             await link.execute("GET", "x")
+        with pytest.raises(RefusedError, match=r"key.*\(SET, not-mine\)$"):
+            await link.execute("SET", "not-mine", 1)
+        with pytest.raises(RefusedError, match=r"key.*\(EVALSHA, not-mine\)$"):
+            await link.execute("EVALSHA", "0" * 40, 1, "not-mine")
         with pytest.raises(NoScriptError):
             await link.execute("EVALSHA", "0" * 40, 0)
         with pytest.raises(ReplyError):

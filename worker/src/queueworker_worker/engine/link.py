@@ -69,6 +69,14 @@ def error_of(message: str, *, address: str) -> LinkError:
     return ReplyError(text)
 
 
+def naming_the_key(error: RefusedError, words: tuple[Word, ...]) -> RefusedError:
+    """Name the command and its key where the server speaks of a key and does not say which."""
+    if "access" not in str(error) or "key" not in str(error) or len(words) < 2:
+        return error
+    key = words[3] if words[0] == "EVALSHA" and len(words) > 3 else words[1]
+    return RefusedError(f"{error} ({', '.join(map(str, (words[0], key)))})")
+
+
 class Backoff:
     """Growing pauses between tries: doubled from `first` to `cap` seconds, each shortened at random by up to half."""
 

@@ -18,6 +18,7 @@ from queueworker_worker.engine.link import (
     ReplyError,
     Word,
     error_of,
+    naming_the_key,
 )
 from queueworker_worker.engine.resp import RespLink
 
@@ -44,7 +45,8 @@ class PooledLink:
         try:
             reply = await self._client.execute_command(*words)
         except EXPECTED as error:
-            raise _link_error(error, self._address) from None
+            failed = _link_error(error, self._address)
+            raise naming_the_key(failed, words) if isinstance(failed, RefusedError) else failed from None
         # The client makes a dict of a hash; the thin link, like the scripts, has a flat list.
         return [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply
 

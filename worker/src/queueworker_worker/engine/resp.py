@@ -17,7 +17,14 @@ import hiredis
 
 from queueworker.settings import ConnectionSettings
 from queueworker.tls import tls_context
-from queueworker_worker.engine.link import LinkError, LinkLostError, RefusedError, Word, error_of
+from queueworker_worker.engine.link import (
+    LinkError,
+    LinkLostError,
+    RefusedError,
+    Word,
+    error_of,
+    naming_the_key,
+)
 
 CONNECT_TIMEOUT = 5.0
 # Shorter than a lock lives: behind a dead route the locks must find a new connection before they end.
@@ -119,7 +126,10 @@ class RespLink:
         wire = self._wire
         if wire is None or wire.closed:
             wire = await self._connected()
-        return await wire.send(words, timeout=self._reply_timeout + wait)
+        try:
+            return await wire.send(words, timeout=self._reply_timeout + wait)
+        except RefusedError as error:
+            raise naming_the_key(error, words) from None
 
     async def aclose(self) -> None:
         """See `Link.aclose`."""
