@@ -129,7 +129,6 @@ def test_refusals_are_borne_for_a_while_and_outages_for_ever(caplog: pytest.LogC
         ("ERR ACL failure in script: no key permission", RefusedError),
         ("UNBLOCKED force unblock from blocking operation", LinkLostError),
         ("LOADING Redis is loading the dataset in memory", LinkLostError),
-        ("OOM command not allowed when used memory > 'maxmemory'.", MemoryFullError),
         ("WRONGTYPE Operation against a key", ReplyError),
     ],
 )
@@ -160,3 +159,9 @@ def test_pauses_double_up_to_their_cap_and_are_spread() -> None:
         assert longest / 2 <= pause <= longest, json.dumps(pauses)
     backoff.reset()
     assert backoff.pause() <= 0.1
+
+
+def test_full_memory_is_named_with_what_to_do() -> None:
+    error = error_of("OOM command not allowed when used memory > 'maxmemory'.", address="redis:6379/0")
+    assert type(error) is MemoryFullError
+    assert str(error).startswith("Redis redis:6379/0: RedisMemoryFull: its memory is full")

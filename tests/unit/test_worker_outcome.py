@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_worker_processor import Silent
 
+from queueworker_worker import carried, frames
 from queueworker_worker.engine.jobs import ActiveJob, Nothing, Taken, fetched_of, read
 from queueworker_worker.engine.options import EngineOptions, Keep
 from queueworker_worker.engine.outcome import (
@@ -106,6 +108,9 @@ def test_reasons_are_never_empty() -> None:
     assert reason_of(KeyError("name")) == "KeyError: 'name'"
     assert reason_of(NastyError()) == "NastyError"
     assert reason_of(SystemExit(3)) == "SystemExit: 3"
+    assert reason_of(ExceptionGroup("two", [OSError("no disk"), ValueError()])) == (
+        "two (2 sub-exceptions): OSError: no disk"
+    )
     assert reason_of(KeyboardInterrupt()) == "KeyboardInterrupt"
     assert reason_of(ValueError("half \ud800, raw \udcff, ä")) == "half \\ud800, raw \\udcff, ä"
 
@@ -183,6 +188,15 @@ def test_times_become_whole_milliseconds() -> None:
     assert postponed(DelayedError(delay_ms=10.7), now_ms=1_000) == Delayed(1_010)
     assert postponed(DelayedError(until_ms=2_000.5), now_ms=1_000) == Delayed(2_000)
     assert postponed(RateLimitError(1.9), now_ms=1_000) == RateLimited(1)
+
+
+def test_whatever_a_postponing_error_holds_crosses_to_the_worker() -> None:
+    error = DelayedError(delay_ms=5)
+    error.delay_ms = timedelta(seconds=5)  # type: ignore[assignment]
+    carried_over = carried.decode(json.loads(frames.encode(carried.encode(error))[4:]))
+    assert isinstance(carried_over, DelayedError)
+    assert postponed(carried_over, now_ms=0) is None
+    assert postponed(carried.decode(carried.encode(DelayedError(until_ms=7))), now_ms=0) == Delayed(7)
 
 
 @pytest.mark.parametrize("kind", [DelayedError, RateLimitError])

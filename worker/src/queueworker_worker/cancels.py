@@ -7,5 +7,7 @@ import asyncio
 
 def is_cancelled(error: BaseException) -> bool:
     """Tell whether an error is the cancel of the running task: it must go on rising."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
     task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    return task is not None and task.cancelling() > 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from functools import reduce
-from types import TracebackType
 from typing import Any
 
 from queueworker_worker.errors import DelayedError, RateLimitError, UnrecoverableError, WaitingChildrenError
+from queueworker_worker.job import storable
+from queueworker_worker.raised import message_of, trace_of
 
 _MEANINGS: tuple[type[Exception], ...] = (UnrecoverableError, DelayedError, WaitingChildrenError, RateLimitError)
 _DETAILS = ("delay_ms", "until_ms", "limit_ms")
@@ -38,10 +38,10 @@ def encode(error: BaseException) -> dict[str, Any]:
     return {
         "module": type(error).__module__,
         "name": type(error).__qualname__,
-        "message": _storable(_text(error)),
+        "message": storable(message_of(error)),
         "meaning": meaning,
-        "details": {name: getattr(error, name) for name in _DETAILS if hasattr(error, name)} if meaning else {},
-        "trace": _storable("".join(traceback.format_exception(type(error), error, _from_the_processor_on(error)))),
+        "details": _details(error) if meaning else {},
+        "trace": storable(trace_of(error)),
     }
 
 
@@ -71,6 +71,12 @@ def _subclass(carried: dict[str, Any], *bases: type[Exception]) -> type[CarriedE
     return type(name.rpartition(".")[2], (CarriedError, *bases), values)
 
 
+def _details(error: BaseException) -> dict[str, float | None]:
+    found = {name: getattr(error, name) for name in _DETAILS if hasattr(error, name)}
+    # A class of its own may hold anything there, and what is no JSON would end the attempt without a word.
+    return {name: value for name, value in found.items() if value is None or isinstance(value, int | float)}
+
+
 def _known_here(module: str, name: str) -> type[Exception] | None:
     """Return the class of the original where this process has loaded it; nothing is imported."""
     try:
@@ -78,21 +84,3 @@ def _known_here(module: str, name: str) -> type[Exception] | None:
     except AttributeError:
         return None
     return found if isinstance(found, type) and issubclass(found, Exception) else None
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a foreign __str__ may do anything
-        return ""
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _from_the_processor_on(error: BaseException) -> TracebackType | None:
-    trace = error.__traceback__
-    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("queueworker_worker."):
-        trace = trace.tb_next
-    return trace

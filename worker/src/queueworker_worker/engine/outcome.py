@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from queueworker_worker.engine.jobs import ActiveJob, traces_of
@@ -20,6 +18,7 @@ from queueworker_worker.errors import (
     milliseconds,
 )
 from queueworker_worker.job import storable
+from queueworker_worker.raised import message_of, trace_of
 
 FALLBACK_BACKOFF_MS = 1_000
 LONGEST_BACKOFF_MS = 30 * 86_400_000
@@ -132,10 +131,11 @@ def failed(
 
 def reason_of(error: BaseException) -> str:
     """Return the line that becomes `failedReason`: the message, with the error's name where that says too little."""
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - a foreign __str__ may do anything
-        message = ""
+    message = message_of(error)
+    if isinstance(error, BaseExceptionGroup):
+        # What a group says of itself is only how many errors it holds.
+        first = error.exceptions[0]
+        message = f"{message}: {type(first).__name__}: {message_of(first)}"
     if message and (isinstance(error, KeyError) or not isinstance(error, Exception)):
         message = f"{type(error).__name__}: {message}"
     return _cut(storable(message), _LONGEST_REASON) or type(error).__name__
@@ -201,16 +201,8 @@ def _is_number(value: Any) -> bool:
 def _stacktrace(active: ActiveJob, error: BaseException, *, limit: int) -> str:
     wanted = active.job.opts.get("stackTraceLimit")
     limit = min(limit, wanted) if isinstance(wanted, int) and wanted >= 0 else limit
-    trace = _cut("".join(traceback.format_exception(type(error), error, _processors_own(error))), _LONGEST_TRACE)
+    trace = _cut(trace_of(error), _LONGEST_TRACE)
     return json.dumps([*traces_of(active.stacktrace), trace][-limit:] if limit else [])
-
-
-def _processors_own(error: BaseException) -> TracebackType | None:
-    """Return the error's trace from the processor on: the engine's own frames tell its author nothing."""
-    trace = error.__traceback__
-    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("queueworker_worker."):
-        trace = trace.tb_next
-    return trace
 
 
 def _cut(text: str, longest: int) -> str:
