@@ -11,7 +11,7 @@ import { processors } from './processors.mjs';
 
 const port = Number(process.argv[2]);
 const connectionOptions = { host: '127.0.0.1', port, maxRetriesPerRequest: null };
-const connection = new IORedis(connectionOptions);
+let connection = new IORedis(connectionOptions);
 const queues = new Map();
 const workers = new Map();
 const listeners = new Map();
@@ -114,6 +114,10 @@ async function reset() {
     flowProducer = undefined;
   }
   await Promise.all(open.map((one) => one.close(one instanceof Worker)));
+  // A connection remembers which scripts the server has; another test may have made the server forget them.
+  connection.disconnect();
+  connection = new IORedis(connectionOptions);
+  await connection.ping();
 }
 
 // Adds one job after the other and tells of each what was thrown, null where it was added.

@@ -7,6 +7,8 @@ first looks for what came of the one before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import redis.exceptions as redis_errors
@@ -14,7 +16,9 @@ from redis.asyncio import RedisCluster
 
 from queueworker.base import QueueBase, raise_first
 from queueworker.command import Command
-from queueworker.errors import InvalidJobError, JobRefusedError
+from queueworker.errors import InvalidJobError, JobRefusedError, QueueWorkerError, RedisWriteError
+from queueworker.failures import EXPECTED, access_error, may_pass
+from queueworker.gathering import Gathering
 from queueworker.jobs import Job
 from queueworker.keys import hash_tag
 from queueworker.outcome import Attempt, Enqueued, Outcome, is_ours
@@ -27,14 +31,18 @@ CHUNK_CHARACTERS = 4_000_000
 class QueueAdding(QueueBase):
     """The adding half of `Queue`."""
 
+    @cached_property
+    def _gathering(self) -> Gathering:
+        return Gathering(self._settle, most=CHUNK)
+
     async def enqueue(self, name: str, data: Any = None, **options: Any) -> Enqueued:
         """Add one job; `options` are those of `queueworker.options.JobOptions`.
 
         `parent={"id": …, "queue": "prefix:queue"}` makes it the child of a job that is there, of one that is running
-        for example. Raises InvalidJobError before anything is sent, JobRefusedError if the parent is not there,
-        RedisWriteError if Redis fails.
+        for example. What many tasks add at the same time goes to Redis together. Raises InvalidJobError before
+        anything is sent, JobRefusedError if the parent is not there, RedisWriteError if Redis fails.
         """
-        return (await self._add([Job.create(name, data, **options)]))[0]
+        return await self._gathering.add(self._attempt(Job.create(name, data, **options)))
 
     async def enqueue_many(self, jobs: Iterable[Job]) -> list[Enqueued]:
         """Add jobs in chunks of 500, in their order, and say of each what became of it.
@@ -44,55 +52,68 @@ class QueueAdding(QueueBase):
         """
         results: list[Enqueued] = []
         for chunk in _chunks(jobs):
-            results += await self._add(chunk)
+            for result in await self._settle([self._attempt(job) for job in chunk]):
+                if isinstance(result, QueueWorkerError):
+                    raise result
+                results.append(result)
         return results
 
-    async def _add(self, jobs: Sequence[Job]) -> list[Enqueued]:
+    def _attempt(self, job: Job) -> Attempt:
+        """Return what is to be sent for a job; raises InvalidJobError."""
+        self._check_parent(job)
         timestamp_ms = self._now_ms()
-        for job in jobs:
-            self._check_parent(job)
-        calls = [job.call(self.keys, timestamp_ms=timestamp_ms) for job in jobs]
-        settled: dict[int, Enqueued] = {}
+        return Attempt(job, job.call(self.keys, timestamp_ms=timestamp_ms), self.keys, timestamp_ms, resent=False)
+
+    async def _settle(self, attempts: Sequence[Attempt]) -> list[Enqueued | QueueWorkerError]:
+        """Send jobs together until it is known of each what became of it; raises RedisWriteError where it is not."""
+        settled: dict[int, Enqueued | QueueWorkerError] = {}
         resent = False
 
         async def send() -> None:
             nonlocal resent
             if resent:
-                settled.update(await self._arrived(jobs, timestamp_ms))
-            attempts = {
-                i: Attempt(job, calls[i], self.keys, timestamp_ms, resent)
-                for i, job in enumerate(jobs)
-                if i not in settled
-            }
+                settled.update(await self._arrived(attempts))
+            rest = {i: replace(one, resent=resent) for i, one in enumerate(attempts) if i not in settled}
             resent = True
-            replies = await self._replies(list(attempts.values())) if attempts else []
-            raise_first(
-                [_settle(settled, i, one, reply) for (i, one), reply in zip(attempts.items(), replies, strict=True)]
-            )
+            replies = await self._replies(list(rest.values())) if rest else []
+            for (i, one), group in zip(rest.items(), replies, strict=True):
+                settled[i] = self._result(one, group)
 
         await self._persist(send)
-        return [settled[i] for i in range(len(jobs))]
+        return [settled[i] for i in range(len(attempts))]
 
-    async def _arrived(self, jobs: Sequence[Job], timestamp_ms: int) -> dict[int, Enqueued]:
+    def _result(self, attempt: Attempt, replies: Sequence[Any]) -> Enqueued | QueueWorkerError:
+        """Return what became of one job, its own error too; raises what trying again may help against."""
+        error = next((reply for reply in replies if isinstance(reply, BaseException)), None)
+        if error is not None:
+            if not isinstance(error, EXPECTED) or may_pass(error):
+                raise error
+            return access_error(RedisWriteError, error, address=self.address)
+        try:
+            return attempt.outcome(replies)
+        except JobRefusedError as refused:
+            return refused
+
+    async def _arrived(self, attempts: Sequence[Attempt]) -> dict[int, Enqueued]:
         """Return which jobs an earlier request of ours added.
 
         They are not sent again: the script would count a child that has failed meanwhile among those to wait for.
         """
-        stored = await self._run([("HGET", self.keys.job(job.id), "timestamp") for job in jobs])
+        stored = await self._run([("HGET", self.keys.job(one.job.id), "timestamp") for one in attempts])
         raise_first(stored)
         arrived = {
-            i: Enqueued(job.id, Outcome.ADDED)
-            for i, (job, one) in enumerate(zip(jobs, stored, strict=True))
-            if is_ours(job, one, timestamp_ms)
+            i: Enqueued(one.job.id, Outcome.ADDED)
+            for i, (one, found) in enumerate(zip(attempts, stored, strict=True))
+            if is_ours(one.job, found, one.timestamp_ms)
         }
-        return arrived | await self._overtaken({i: jobs[i] for i in range(len(jobs)) if i not in arrived}, timestamp_ms)
+        return arrived | await self._overtaken({i: one for i, one in enumerate(attempts) if i not in arrived})
 
-    async def _overtaken(self, jobs: Mapping[int, Job], timestamp_ms: int) -> dict[int, Enqueued]:
+    async def _overtaken(self, attempts: Mapping[int, Attempt]) -> dict[int, Enqueued]:
         """Return which jobs came too late to take another one's place: a newer one stands there."""
         ids = {
-            i: job.options.deduplication.id
-            for i, job in jobs.items()
-            if job.options.deduplication is not None and job.options.deduplication.replace
+            i: one.job.options.deduplication.id
+            for i, one in attempts.items()
+            if one.job.options.deduplication is not None and one.job.options.deduplication.replace
         }
         if not ids:
             return {}
@@ -106,17 +127,15 @@ class QueueAdding(QueueBase):
         return {
             i: Enqueued(holder, Outcome.DEDUPLICATED)
             for (i, holder), since in zip(held.items(), times, strict=True)
-            if since is not None and int(since) > timestamp_ms
+            if since is not None and int(since) > attempts[i].timestamp_ms
         }
 
     async def _replies(self, attempts: Sequence[Attempt]) -> list[list[Any]]:
-        """Send the commands of all jobs together and return the replies to each job's."""
+        """Send the commands of all jobs together and return the replies to each job's, errors too."""
         groups = [one.commands for one in attempts]
         flat = iter(await self._run([command for group in groups for command in group]))
         replies = [[next(flat) for _ in group] for group in groups]
         await self._load_missing(attempts, replies)
-        for group in replies:
-            raise_first(group)
         return replies
 
     async def _load_missing(self, attempts: Sequence[Attempt], replies: list[list[Any]]) -> None:
@@ -145,16 +164,6 @@ class QueueAdding(QueueBase):
                 f"job {job.name}: its parent's queue {parent.queue} lies in another slot of the Cluster than "
                 f"{self.keys.base}: give both the same hash tag in their prefix"
             )
-
-
-def _settle(
-    settled: dict[int, Enqueued], index: int, attempt: Attempt, replies: Sequence[Any]
-) -> JobRefusedError | None:
-    try:
-        settled[index] = attempt.outcome(replies)
-    except JobRefusedError as error:
-        return error
-    return None
 
 
 def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:

@@ -59,20 +59,27 @@ class Attempt:
     resent: bool
 
     @property
+    def _probe(self) -> Command | None:
+        """What tells an id that was there from one that is new; nobody else can have a generated id."""
+        key = self.keys.job(self.job.id)
+        if self.resent:
+            return ("HGET", key, "timestamp")
+        return None if self.job.generated_id else ("EXISTS", key)
+
+    @property
     def commands(self) -> list[Command]:
         """What to send: a probe, the call, and another probe if the job has a deduplication id."""
-        key = self.keys.job(self.job.id)
-        before: Command = ("HGET", key, "timestamp") if self.resent else ("EXISTS", key)
+        sent = [self.call] if self._probe is None else [self._probe, self.call]
         deduplication = self.job.options.deduplication
         if deduplication is None:
-            return [before, self.call]
+            return sent
         if deduplication.keep_last_if_active:
-            return [before, self.call, ("HGET", self.keys.of(f"dn:{deduplication.id}"), "jid")]
-        return [before, self.call, ("HGET", key, "timestamp")]
+            return [*sent, ("HGET", self.keys.of(f"dn:{deduplication.id}"), "jid")]
+        return [*sent, ("HGET", self.keys.job(self.job.id), "timestamp")]
 
     def outcome(self, replies: Sequence[Any]) -> Enqueued:
         """Return what the replies to `commands` say; raises JobRefusedError."""
-        before, reply, *after = replies
+        before, reply, *after = replies if self._probe is not None else (None, *replies)
         if isinstance(reply, int) and reply < 0:
             raise refusal(self.job, reply, queue=self.keys.queue)
         stands = str(reply)
