@@ -33,7 +33,7 @@ class QueueAdding(QueueBase):
 
     @cached_property
     def _gathering(self) -> Gathering:
-        return Gathering(self._settle, most=CHUNK)
+        return Gathering(self._settle, most=CHUNK, most_characters=CHUNK_CHARACTERS)
 
     async def enqueue(self, name: str, data: Any = None, **options: Any) -> Enqueued:
         """Add one job; `options` are those of `queueworker.options.JobOptions`.

@@ -1,0 +1,77 @@
+"""Sending together: nobody is forgotten, and no request grows without bound."""
+
+from __future__ import annotations
+
+import asyncio
+
+from queueworker.gathering import Gathering, Results
+from queueworker.jobs import Job
+from queueworker.keys import QueueKeys
+from queueworker.outcome import Attempt, Enqueued, Outcome
+
+KEYS = QueueKeys("bull", "q")
+
+
+def attempt(size: int = 1) -> Attempt:
+    job = Job.create("n", "x" * size)
+    return Attempt(job, job.call(KEYS, timestamp_ms=1), KEYS, 1, resent=False)
+
+
+class Server:
+    """Answers all requests under way at one moment, as a loop does that finds several replies at once."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.sizes: list[int] = []
+
+    async def send(self, attempts: list[Attempt]) -> Results:
+        self.sizes.append(sum(len(one.job.payload) for one in attempts))
+        await self.gate.wait()
+        return [Enqueued(one.job.id, Outcome.ADDED) for one in attempts]
+
+
+async def until_sent(server: Server, requests: int) -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(server.sizes) == requests
+
+
+async def test_who_adds_again_as_all_requests_end_is_not_forgotten() -> None:
+    server = Server()
+    gathering = Gathering(server.send, most=500, most_characters=1000)
+
+    async def add(times: int) -> None:
+        for _ in range(times):
+            await gathering.add(attempt())
+
+    twice = asyncio.create_task(add(2))
+    await until_sent(server, 1)
+    once = asyncio.create_task(add(1))
+    await until_sent(server, 2)
+    server.gate.set()
+    await asyncio.wait_for(asyncio.gather(twice, once), 5)
+    assert len(server.sizes) == 3
+
+
+async def test_a_request_holds_so_many_characters_at_most() -> None:
+    server = Server()
+    server.gate.set()
+    gathering = Gathering(server.send, most=500, most_characters=1000)
+    await asyncio.gather(*(gathering.add(attempt(298)) for _ in range(20)), gathering.add(attempt(5000)))
+    assert sum(server.sizes) == 20 * 300 + 5002
+    assert sorted(server.sizes)[-1] == 5002, "what is larger alone goes alone"
+    assert sorted(server.sizes)[-2] <= 1000
+
+
+async def test_so_many_jobs_at_most_go_together() -> None:
+    sent: list[int] = []
+
+    async def send(attempts: list[Attempt]) -> Results:
+        sent.append(len(attempts))
+        await asyncio.sleep(0)
+        return [Enqueued(one.job.id, Outcome.ADDED) for one in attempts]
+
+    gathering = Gathering(send, most=3, most_characters=10**9)
+    await asyncio.gather(*(gathering.add(attempt()) for _ in range(10)))
+    assert sum(sent) == 10
+    assert max(sent) == 3
