@@ -37,7 +37,8 @@ def test_ids_are_stored_as_node_can_read_them(given_id: str, stored: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "job_id", ["", "0", "5", "-5", "12345", ":5", "0:1", "0:1:2", "a:b:c:d", "wait", "stalled-check", "metrics:failed:data"]
+    "job_id",
+    ["", "0", "5", "-5", "12345", ":5", "0:1", "0:1:2", "a:b:c:d", "wait", "stalled-check", "metrics:failed:data"],
 )
 def test_ids_that_bullmq_refuses_or_that_hurt_the_queue_are_refused(job_id: str) -> None:
     with pytest.raises(InvalidJobError, match="job_id"):
