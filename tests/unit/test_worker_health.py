@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from queueworker.errors import SettingsError
 from queueworker_worker.engine.link import (
     Backoff,
+    DeniedError,
     LinkLostError,
     MemoryFullError,
     NoScriptError,
@@ -122,11 +123,11 @@ def test_refusals_are_borne_for_a_while_and_outages_for_ever(caplog: pytest.LogC
     ("message", "kind"),
     [
         ("NOSCRIPT No matching script.", NoScriptError),
-        ("NOPERM User x has no permissions to run the 'get' command", RefusedError),
+        ("NOPERM User x has no permissions to run the 'get' command", DeniedError),
         ("WRONGPASS invalid username-password pair", RefusedError),
         ("READONLY You can't write against a read only replica.", RefusedError),
         ("ERR Error running script: @user_script:5: -READONLY You can't write", RefusedError),
-        ("ERR ACL failure in script: no key permission", RefusedError),
+        ("ERR ACL failure in script: no key permission", DeniedError),
         ("UNBLOCKED force unblock from blocking operation", LinkLostError),
         ("LOADING Redis is loading the dataset in memory", LinkLostError),
         ("WRONGTYPE Operation against a key", ReplyError),

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from queueworker_worker.engine.jobs import Nothing, Taken
 from queueworker_worker.engine.limit import JobLimit
-from queueworker_worker.engine.link import Backoff, LinkError, LinkLostError, RefusedError
+from queueworker_worker.engine.link import Backoff, DeniedError, LinkError, LinkLostError
 from queueworker_worker.engine.marker import Marker
 from queueworker_worker.engine.options import EngineOptions
 from queueworker_worker.engine.scripts import QueueScripts, wall_ms
@@ -168,8 +168,7 @@ class Fetcher:
                 return
             try:
                 score = await self._marker.wait(left, self._stopped)
-            except RefusedError as error:
-                # If it is more than this one command, the next fetch says so.
+            except DeniedError as error:
                 self._say_polling(error)
                 return await self._pause(min(left, _POLL_SECONDS))
             if score is None:
@@ -179,7 +178,7 @@ class Fetcher:
             # The marker of a delayed job: it is ours to remember now, since it was popped.
             due_ms = min(due_ms or int(score), int(score))
 
-    def _say_polling(self, error: RefusedError) -> None:
+    def _say_polling(self, error: DeniedError) -> None:
         if not self._polls:
             _log.warning("queue %s: %s; looking for jobs every %g s", self._options.queue, error, _POLL_SECONDS)
         self._polls = True

@@ -22,6 +22,10 @@ class RefusedError(LinkError):
     """The server does not let us: password, ACL, or it is a replica. Waiting alone seldom helps."""
 
 
+class DeniedError(RefusedError):
+    """The user lacks the right to this command or key; what else it may do goes on."""
+
+
 class ReplyError(LinkError):
     """The server answered with an error that is none of the others: out of memory, a script's own, a wrong type."""
 
@@ -49,8 +53,8 @@ class Link(Protocol):
         """Close the connection; calls under way end with LinkLostError."""
 
 
-_REFUSED = ("NOPERM", "NOAUTH", "WRONGPASS", "READONLY", "ERR invalid password", "ERR AUTH")
-_REFUSED_IN_SCRIPT = ("-READONLY", "-NOPERM", "ACL failure in script", "can't run this command", "can't access")
+_REFUSED = ("NOAUTH", "WRONGPASS", "READONLY", "ERR invalid password", "ERR AUTH")
+_DENIED_IN_SCRIPT = ("-NOPERM", "ACL failure in script", "can't run this command", "can't access")
 _BROKEN = ("UNBLOCKED", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "ERR max number of clients")
 
 
@@ -62,19 +66,21 @@ def error_of(message: str, *, address: str) -> LinkError:
         return NoScriptError(text)
     if "OOM command not allowed" in message:
         return MemoryFullError(f"Redis {address}: RedisMemoryFull: {MEMORY_FULL}")
-    if message.startswith(_REFUSED) or any(sign in message for sign in _REFUSED_IN_SCRIPT):
+    if message.startswith(_REFUSED) or "-READONLY" in message:
         return RefusedError(text)
+    if message.startswith("NOPERM") or any(sign in message for sign in _DENIED_IN_SCRIPT):
+        return DeniedError(text)
     if message.startswith(_BROKEN):
         return LinkLostError(text)
     return ReplyError(text)
 
 
-def naming_the_key(error: RefusedError, words: tuple[Word, ...]) -> RefusedError:
+def naming_the_key(error: DeniedError, words: tuple[Word, ...]) -> DeniedError:
     """Name the command and its key where the server speaks of a key and does not say which."""
-    if "access" not in str(error) or "key" not in str(error) or len(words) < 2:
+    if "key" not in str(error) or len(words) < 2:
         return error
     key = words[3] if words[0] == "EVALSHA" and len(words) > 3 else words[1]
-    return RefusedError(f"{error} ({', '.join(map(str, (words[0], key)))})")
+    return DeniedError(f"{error} ({', '.join(map(str, (words[0], key)))})")
 
 
 class Backoff:

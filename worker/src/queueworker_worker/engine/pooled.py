@@ -10,6 +10,7 @@ from queueworker.connection import connect
 from queueworker.failures import EXPECTED, one_line
 from queueworker.settings import ConnectionSettings
 from queueworker_worker.engine.link import (
+    DeniedError,
     Link,
     LinkError,
     LinkLostError,
@@ -22,12 +23,7 @@ from queueworker_worker.engine.link import (
 )
 from queueworker_worker.engine.resp import RespLink
 
-_REFUSED = (
-    redis_errors.AuthenticationError,
-    redis_errors.AuthorizationError,
-    redis_errors.NoPermissionError,
-    redis_errors.ReadOnlyError,
-)
+_REFUSED = (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.ReadOnlyError)
 
 
 class PooledLink:
@@ -46,7 +42,7 @@ class PooledLink:
             reply = await self._client.execute_command(*words)
         except EXPECTED as error:
             failed = _link_error(error, self._address)
-            raise naming_the_key(failed, words) if isinstance(failed, RefusedError) else failed from None
+            raise (naming_the_key(failed, words) if isinstance(failed, DeniedError) else failed) from None
         # The client makes a dict of a hash; the thin link, like the scripts, has a flat list.
         return [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else reply
 
@@ -66,6 +62,8 @@ def _link_error(error: BaseException, address: str) -> LinkError:
     text = f"Redis {address}: {one_line(error)}"
     if isinstance(error, redis_errors.NoScriptError):
         return NoScriptError(text)
+    if isinstance(error, redis_errors.NoPermissionError):
+        return DeniedError(text)
     if isinstance(error, _REFUSED):
         return RefusedError(text)
     # redis-py counts some answers (BUSY loading, too many clients) among the connection errors.

@@ -18,6 +18,7 @@ import hiredis
 from queueworker.settings import ConnectionSettings
 from queueworker.tls import tls_context
 from queueworker_worker.engine.link import (
+    DeniedError,
     LinkError,
     LinkLostError,
     RefusedError,
@@ -94,7 +95,7 @@ class _Wire(asyncio.Protocol):
         if not future.done():
             future.set_result(reply) if failed is None else future.set_exception(failed)
         # A failover leaves the old master's connections open: only a new one finds the new master.
-        if isinstance(failed, LinkLostError | RefusedError) and "NOPERM" not in str(failed):
+        if isinstance(failed, LinkLostError | RefusedError) and not isinstance(failed, DeniedError):
             self.drop(str(reply))
 
     def _check(self) -> None:
@@ -128,7 +129,7 @@ class RespLink:
             wire = await self._connected()
         try:
             return await wire.send(words, timeout=self._reply_timeout + wait)
-        except RefusedError as error:
+        except DeniedError as error:
             raise naming_the_key(error, words) from None
 
     async def aclose(self) -> None:
