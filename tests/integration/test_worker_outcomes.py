@@ -181,7 +181,10 @@ async def test_a_cancelled_job_fails_with_the_reason_and_is_tried_again(
 async def test_a_processor_decides_what_becomes_of_its_cancel(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
 ) -> None:
+    begun: list[Any] = []
+
     async def work(job: Job) -> str:
+        begun.append(job.data)
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
@@ -191,7 +194,8 @@ async def test_a_processor_decides_what_becomes_of_its_cancel(
 
     failing, completing = await queue.add("any", "fail", {"attempts": 3}), await queue.add("any", "end", {})
     async with working(work, redis_settings, concurrency=2) as worker:
-        await eventually(lambda: worker.cancel_all_jobs("enough") == 2)
+        await eventually(lambda: len(begun) == 2)
+        assert worker.cancel_all_jobs("enough") == 2
         await eventually(lambda: worker.jobs_done == 2)
     assert await client.hget(KEYS.job(failing.id), "failedReason") == "stopped: enough"
     assert await client.hget(KEYS.job(completing.id), "returnvalue") == '"half done"'
