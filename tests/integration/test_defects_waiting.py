@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import bullmq
@@ -45,15 +47,30 @@ class Stopwatch:
         return self.times[0] - due
 
 
+async def _least(lateness: Callable[[], Awaitable[float]]) -> float:
+    """Measure until it is on time, at most four times: the defect is there every time, a busy machine is not."""
+    least = math.inf
+    for _ in range(4):
+        least = min(least, await lateness())
+        if least < 0.3:
+            break
+    return least
+
+
 async def test_d1_idle_worker_stays_awake(redis_settings: ConnectionSettings, queue: bullmq.Queue) -> None:
     """D1: the client's timeout is shorter than the wait for jobs, and each time-out makes the worker sleep longer."""
     watch = Stopwatch()
     async with working(watch, redis_settings, drain_delay_seconds=0.3) as worker:
         await eventually(lambda: worker.ready)
-        await asyncio.sleep(2.5)
-        added = time.monotonic()
-        await queue.add("any", {}, {})
-        assert await watch.late(added) < 0.3
+
+        async def lateness() -> float:
+            watch.times.clear()
+            await asyncio.sleep(2.5)
+            added = time.monotonic()
+            await queue.add("any", {}, {})
+            return await watch.late(added)
+
+        assert await _least(lateness) < 0.3
 
 
 async def test_d1_idle_worker_waits_for_a_delayed_job(redis_settings: ConnectionSettings, queue: bullmq.Queue) -> None:
@@ -61,9 +78,14 @@ async def test_d1_idle_worker_waits_for_a_delayed_job(redis_settings: Connection
     watch = Stopwatch()
     async with working(watch, redis_settings, drain_delay_seconds=0.5) as worker:
         await eventually(lambda: worker.ready)
-        added = time.monotonic()
-        await queue.add("any", {}, {"delay": 2_300})
-        assert -0.01 < await watch.late(added + 2.3) < 0.3
+
+        async def lateness() -> float:
+            watch.times.clear()
+            added = time.monotonic()
+            await queue.add("any", {}, {"delay": 2_300})
+            return await watch.late(added + 2.3)
+
+        assert -0.01 < await _least(lateness) < 0.3
 
 
 async def test_d1_idle_worker_stays_awake_on_stock(redis_settings: ConnectionSettings, queue: bullmq.Queue) -> None:
@@ -145,9 +167,14 @@ async def test_d5_delayed_jobs_are_on_time(
         if busy:
             await queue.add("other", {}, {})
             await queue.add("other", {}, {})
-        added = time.monotonic()
-        await queue.add("due", {}, {"delay": milliseconds})
-        assert -0.01 < await due.late(added + milliseconds / 1000) < 0.3
+
+        async def lateness() -> float:
+            due.times.clear()
+            added = time.monotonic()
+            await queue.add("due", {}, {"delay": milliseconds})
+            return await due.late(added + milliseconds / 1000)
+
+        assert -0.01 < await _least(lateness) < 0.3
 
 
 async def test_d5_delayed_jobs_are_late_on_stock(redis_settings: ConnectionSettings, queue: bullmq.Queue) -> None:

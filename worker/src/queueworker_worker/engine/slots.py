@@ -9,6 +9,9 @@ from typing import Any
 from queueworker_worker.engine.attempt import Ended, Handler, begin, end_of
 from queueworker_worker.job import Job
 
+_CANCELS = 10
+_CANCEL_SECONDS = 0.5
+
 
 class Slot:
     """One place for one job at a time."""
@@ -130,6 +133,20 @@ def _error_of(task: asyncio.Future[Any]) -> BaseException | None:
         # We cancel these only when all is over; a worker that went on without one of them would be deaf in part.
         return RuntimeError("a task of the worker was cancelled by something else in this process")
     return task.exception()
+
+
+async def end_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait for their end, five seconds at most.
+
+    Once is not enough: a cancel that meets a timeout of redis-py, or of Python 3.11 itself, may be swallowed.
+    """
+    left = {task for task in tasks if not task.done()}
+    for _ in range(_CANCELS):
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_SECONDS)
 
 
 def _counted(wanted: int) -> int:

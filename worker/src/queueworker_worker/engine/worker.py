@@ -25,7 +25,7 @@ from queueworker_worker.engine.outcome import Verdict
 from queueworker_worker.engine.presence import Presence
 from queueworker_worker.engine.schedule import SchedulerKeeper
 from queueworker_worker.engine.scripts import QueueScripts, wall_ms
-from queueworker_worker.engine.slots import Slot, Slots
+from queueworker_worker.engine.slots import Slot, Slots, end_all
 from queueworker_worker.engine.trouble import Contact
 from queueworker_worker.errors import JobCancelledError, UnrecoverableError
 
@@ -155,9 +155,7 @@ class Worker:
             await self.give_back(grace=1.0)
             raise
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await end_all(beside)
             await self._say_goodbye()
 
     def pause(self) -> None:
