@@ -183,6 +183,7 @@ async def test_another_interval_takes_effect_with_the_next_job(
     await queue.schedule("s", every=3_600_000)
     async with working(ticks, redis_settings):
         await eventually(lambda: ticks.jobs)
+        await eventually(lambda: _has_delayed(queue))
         await queue.schedule("s", every=100, limit=10)
         await eventually(lambda: len(ticks.jobs) >= 4)
         await queue.unschedule("s")
