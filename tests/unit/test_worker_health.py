@@ -119,6 +119,21 @@ def test_refusals_are_borne_for_a_while_and_outages_for_ever(caplog: pytest.LogC
     assert not contact.connected
 
 
+def test_kinds_of_trouble_that_take_turns_are_each_said_once_in_thirty_seconds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    contact = Contact("mail", patience=1_000, clock=clock)
+    for _ in range(290):
+        contact.failed(LinkLostError("gone"))
+        contact.failed(RefusedError("READONLY"))
+        clock.now += 0.1
+    assert len(caplog.records) == 2
+    clock.now += 2
+    contact.failed(RefusedError("READONLY"))
+    assert len(caplog.records) == 3
+
+
 @pytest.mark.parametrize(
     ("message", "kind"),
     [

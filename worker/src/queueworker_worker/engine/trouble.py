@@ -16,7 +16,7 @@ _REPEAT_SECONDS = 30.0
 class Contact:
     """Whether Redis answers; `ok` and `failed` are called with what the last command brought.
 
-    `told` hears of every failure, the log of the first of a kind and then of one in 30 s.
+    `told` hears of every failure, the log of the first of each kind and then of one in 30 s.
     """
 
     def __init__(
@@ -32,28 +32,28 @@ class Contact:
         self._patience = patience
         self._clock = clock
         self._refused_since: float | None = None
-        self._said_at: float | None = None
-        self._said: type[LinkError] | None = None
+        self._said_at: dict[type[LinkError], float] = {}
         self.connected = False
 
     def ok(self) -> None:
         """Redis did what it was asked."""
         if self.connected:
             return
-        if self._said_at is not None:
+        if self._said_at:
             _log.info("queue %s: Redis answers again", self._queue)
-        self.connected, self._refused_since, self._said_at = True, None, None
+        self.connected, self._refused_since = True, None
+        self._said_at.clear()
 
     def failed(self, error: LinkError) -> None:
         """A command failed; raises AccessRefusedError when Redis has been refusing us for too long."""
         now = self._clock()
         self.connected = False
         self._told(error)
-        # Another kind of trouble is news: a connection that is lost, and then a password that is refused.
-        news = type(error) is not self._said
-        if self._said_at is None or news or now - self._said_at >= _REPEAT_SECONDS:
+        # By kind, for they may take turns: a connection that is lost, and then a password that is refused.
+        said_at = self._said_at.get(type(error))
+        if said_at is None or now - said_at >= _REPEAT_SECONDS:
             _log.error("queue %s: %s; trying again", self._queue, error)
-            self._said_at, self._said = now, type(error)
+            self._said_at[type(error)] = now
         if not isinstance(error, RefusedError):
             # An unreachable server says nothing about our rights: the patience starts anew.
             self._refused_since = None
