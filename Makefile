@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
-export PYTHONDONTWRITEBYTECODE := 1
+# The tests start hundreds of interpreters: compile each module once, and leave the checkout clean.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+unexport PYTHONDONTWRITEBYTECODE
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --no-emit-package queueworker $(LOCK_FLAGS)
 READY := $(VENV)/.ready
 NODE_READY := tests/node/node_modules/.ready
@@ -36,7 +38,7 @@ lock: $(READY) ## compile requirements/*.txt anew from the pyproject files (LOCK
 	$(LOCK) worker/pyproject.toml --extra uvloop -o requirements/worker.txt
 	$(LOCK) worker/pyproject.toml --extra uvloop --extra processors -c requirements/worker.txt -o requirements/processors.txt
 	$(LOCK) operator/pyproject.toml -o requirements/operator.txt
-	$(LOCK) --extra embedded --extra processors --extra uvloop client/pyproject.toml worker/pyproject.toml operator/pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --extra charts --extra embedded --extra processors --extra uvloop client/pyproject.toml worker/pyproject.toml operator/pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(LOCK) requirements/cluster.in -o requirements/cluster.txt
 	$(LOCK) requirements/bench.in -o requirements/bench.txt
 	printf "uv\nhatchling\neditables\n" | $(LOCK) -c requirements/dev.txt - -o requirements/build.txt
@@ -98,8 +100,17 @@ kind: images ## a kind cluster with the operator in it (needs docker, kind and h
 	for image in operator worker processors; do kind load docker-image --name queueworker localhost/queueworker-$$image:$(VERSION); done
 	helm upgrade --install queueworker charts/queueworker --namespace queueworker-system --create-namespace --wait
 
-bench: $(READY) ## measure what bench/README.md says; JSON on stdout
-	for one in queuereads reaction fleet; do PYTHONPATH=tools/cluster:tests:tests/cluster $(BIN)/python bench/$$one.py; done
+bench: $(READY) ## measure reading queues and adding jobs (bench/README.md); JSON on stdout
+	PYTHONPATH=tests $(BIN)/python bench/queuereads.py
+	PYTHONPATH=tests $(BIN)/python bench/bursts.py
+
+.PHONY: bench-scaling
+bench-scaling: $(READY) cluster-build ## measure the autoscaler, 40 minutes (PARTS="burst crowd fleet-1000 fleet-5000 busy traces": less)
+	@PYTHONPATH=tools/cluster:tests:tests/cluster:. $(BIN)/python -m bench.scaling $(PARTS) $(BENCH_FLAGS)
+
+.PHONY: bench-keda
+bench-keda: $(READY) cluster-build ## measure KEDA and an HPA beside it, 15 minutes after a first build of 8 (PARTS="scale-out rest": less)
+	@PYTHONPATH=tools/cluster:tests:tests/cluster:. $(BIN)/python -m bench.keda $(PARTS) $(BENCH_FLAGS)
 
 .PHONY: bench-venv bench-worker
 PEERS := .venv-bench

@@ -30,13 +30,15 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def emit(name: str, rows: Mapping[str, Mapping[str, float | int]]) -> None:
-    """Print a table to stderr and the whole as JSON to stdout."""
+def emit(
+    name: str, rows: Mapping[str, Mapping[str, float | int]], *, versions: Mapping[str, str] | None = None
+) -> None:
+    """Print a table to stderr and the whole as JSON to stdout; `versions` of more than our packages."""
     document = {
         "bench": name,
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in PACKAGES} | dict(versions or {}),
         "rows": rows,
     }
     for row, figures in rows.items():

@@ -7,6 +7,7 @@ import io
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,15 @@ class OnTerminal:
 
     def type(self, line: str) -> None:
         os.write(self._master, line.encode() + b"\n")
+
+    def interrupt(self, *, seconds: float = 30) -> None:
+        """Press Ctrl-C until it ends: one that comes in the moment before Python reads is heeded after the read."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"not ended by Ctrl-C in {seconds} s: {self.seen!r}"
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=2)
 
     def end(self) -> tuple[int, str]:
         """Wait for the end and return exit code and stdout; `seen` then holds all of the terminal."""

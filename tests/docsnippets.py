@@ -242,7 +242,9 @@ class Shell:
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
+            # The page's own modules change within a second: of those nothing is kept.
             "PYTHONDONTWRITEBYTECODE": "1",
+            **({"PYTHONPYCACHEPREFIX": sys.pycache_prefix} if sys.pycache_prefix else {}),
             "PYTHONUNBUFFERED": "1",
             **self.settings.to_environment(),
             **variables,

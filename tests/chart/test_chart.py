@@ -66,6 +66,16 @@ def test_the_rights_are_the_one_source():
     assert {role["metadata"]["namespace"]: role["rules"] == rules for role in roles} == {"red": True, "blue": True}
 
 
+@pytest.mark.parametrize("namespaces", [[], ["red"]])
+def test_further_kinds_of_targets_get_their_scale_and_nothing_else(namespaces):
+    rules = yaml.safe_load((CHART / "files/rbac.yaml").read_text())
+    further = {"extraScaleTargets": [{"apiGroup": "fleets.example.com", "resource": "fleets"}]}
+    objects = render({"rbac": further, "watchNamespaces": namespaces})
+    [role] = [role for role in objects if role["kind"] in ("Role", "ClusterRole") and rules[0] in role["rules"]]
+    added = {"apiGroups": ["fleets.example.com"], "resources": ["fleets/scale"], "verbs": ["get", "patch"]}
+    assert role["rules"] == [*rules, added]
+
+
 def test_the_rights_are_few():
     rules = yaml.safe_load((CHART / "files/rbac.yaml").read_text())
     for rule in rules:
@@ -104,6 +114,7 @@ def test_the_crd_is_the_generated_one_and_stays_on_uninstall():
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
         ({"metrics": {"port": 80}}, "port"),
         ({"watchNamespaces": "red"}, "watchNamespaces"),
+        ({"rbac": {"extraScaleTargets": [{"apiGroup": "a.b", "resource": "*"}]}}, "resource"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values, named):

@@ -10,16 +10,18 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import bullmq
 import redis
 import yaml
 from ledgerprocessor import ENDED, STARTED
 
-from controlplane import ControlPlane
+from controlplane import ApiError, ControlPlane
 from controlplane.component import free_port
 from queueworker import Job, Queue
 from queueworker.settings import ConnectionSettings
@@ -27,6 +29,7 @@ from queueworker.settings import ConnectionSettings
 ROOT = Path(__file__).resolve().parents[2]
 QUEUEWORKER = str(Path(sys.executable).with_name("queueworker"))
 QUEUE = "story"
+QUEUEWORKERS = "/apis/queueworker.dev/v1alpha1/namespaces/{}/queueworkers"
 
 
 def rbac_rules() -> list[dict[str, Any]]:
@@ -37,8 +40,16 @@ def rbac_rules() -> list[dict[str, Any]]:
 class OperatorProcess:
     """`queueworker operator` on this host, as a service account with exactly the chart's rights."""
 
-    def __init__(self, plane: ControlPlane, namespace: str, *, command: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        namespace: str,
+        *,
+        command: list[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.plane = plane
+        self.environment = environment or {}
         self.namespace = namespace
         self.port = free_port()
         self.log = Path(tempfile.mkstemp(prefix="operator-", suffix=".log")[1])
@@ -58,12 +69,13 @@ class OperatorProcess:
         ]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        environment = {**self.plane.environment, "KUBECONFIG": str(self.kubeconfig)}
+    def start(self, *, ready: bool = True) -> None:
+        """Start it and, unless it is not meant to live so long, wait until it is ready."""
+        environment = {**self.plane.environment, "KUBECONFIG": str(self.kubeconfig), **self.environment}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
-        while not self.ready():
+        deadline = time.monotonic() + 40
+        while ready and not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the operator is not ready:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.05)
@@ -102,10 +114,12 @@ class OperatorProcess:
 
 
 @contextmanager
-def running_operator(plane: ControlPlane, namespace: str, **options: Any) -> Iterator[OperatorProcess]:
+def running_operator(
+    plane: ControlPlane, namespace: str, *, ready: bool = True, **options: Any
+) -> Iterator[OperatorProcess]:
     operator = OperatorProcess(plane, namespace, **options)
     try:
-        operator.start()
+        operator.start(ready=ready)
         yield operator
     except BaseException:
         print(f"--- operator\n{operator.log.read_text()[-8000:]}")
@@ -138,7 +152,7 @@ def queueworker(name: str, settings: ConnectionSettings, **spec: Any) -> dict[st
         "spec": {
             "queues": [{"name": QUEUE, "concurrency": 5}],
             "redis": {"host": settings.host, "port": settings.port},
-            "worker": {**worker, **spec.pop("worker", {})},
+            **({} if "targetRef" in spec else {"worker": {**worker, **spec.pop("worker", {})}}),
             **({} if "replicas" in spec else {"autoscaling": autoscaling | spec.pop("autoscaling", {})}),
             **spec,
         },
@@ -146,7 +160,11 @@ def queueworker(name: str, settings: ConnectionSettings, **spec: Any) -> dict[st
 
 
 class Story:
-    """One QueueWorker in one namespace, as its user sees it through kubectl."""
+    """One QueueWorker in one namespace: changed through kubectl, as its user does, and looked at without.
+
+    A look is a request of a few milliseconds; a kubectl for each, a quarter of a second of processor time, would keep
+    a core busy as long as a test waits.
+    """
 
     def __init__(self, plane: ControlPlane, namespace: str, name: str, settings: ConnectionSettings) -> None:
         self.plane = plane
@@ -163,7 +181,7 @@ class Story:
         self.kubectl("apply", "-f", "-", stdin=json.dumps(queueworker(self.name, self.settings, **spec)))
 
     def get(self) -> dict[str, Any]:
-        return json.loads(self.kubectl("get", "qw", self.name, "-o", "json"))
+        return self.plane.api.get(f"{QUEUEWORKERS.format(self.namespace)}/{self.name}")
 
     def status(self) -> dict[str, Any]:
         return self.get().get("status", {})
@@ -175,10 +193,11 @@ class Story:
         return next((found for found in self.status().get("conditions", []) if found["type"] == kind), {})
 
     def deployment(self) -> dict[str, Any]:
-        return json.loads(self.kubectl("get", "deployment", self.name, "-o", "json"))
+        return self.plane.api.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}")
 
     def pods(self) -> list[dict[str, Any]]:
-        return json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        found: list[dict[str, Any]] = self.plane.api.get(f"/api/v1/namespaces/{self.namespace}/pods")["items"]
+        return found
 
     def ready_replicas(self) -> int:
         return self.deployment().get("status", {}).get("readyReplicas", 0)
@@ -188,6 +207,16 @@ class Story:
             jobs = [Job.create("sleep", {"milliseconds": milliseconds}) for _ in range(count)]
             added = await queue.enqueue_many(jobs)
         return [job.id for job in added]
+
+    async def enqueue_at_once(self, count: int, *, milliseconds: int) -> list[str]:
+        """Add a burst as BullMQ's own producers do: in one transaction, however busy this machine is."""
+        job = {"name": "sleep", "data": {"milliseconds": milliseconds}, "opts": {}}
+        address = f"redis://{self.settings.host}:{self.settings.port}"
+        queue = bullmq.Queue(QUEUE, {"connection": address})
+        try:
+            return [added.id for added in await queue.addBulk([job] * count)]
+        finally:
+            await queue.close()
 
     def runs(self) -> tuple[Counter[str], Counter[str]]:
         """How often each job started and ended."""
@@ -211,9 +240,15 @@ class ReplicaWatch:
 
     def __init__(self, story: Story) -> None:
         self.values: list[int] = []
-        path = f"/apis/apps/v1/namespaces/{story.namespace}/deployments?fieldSelector=metadata.name%3D{story.name}"
+        path = f"/apis/apps/v1/namespaces/{story.namespace}/deployments"
+        selector = f"metadata.name={story.name}"
+        # From here on: what is written before the watch is open is told all the same.
+        listed = story.plane.api.get(path, fieldSelector=selector)
+        self.values += [one["spec"]["replicas"] for one in listed.get("items") or []]
+        since = listed["metadata"]["resourceVersion"]
+        query = f"fieldSelector=metadata.name%3D{story.name}&resourceVersion={since}&watch=true"
         self._process = subprocess.Popen(
-            [str(story.plane.binary), "kubectl", "get", "--raw", f"{path}&watch=true"],
+            [str(story.plane.binary), "kubectl", "get", "--raw", f"{path}?{query}"],
             env=story.plane.environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -245,10 +280,19 @@ class ReplicaWatch:
 
 
 def eventually(question: Callable[[], Any], *, within: float, what: str, state: Callable[[], Any]) -> Any:
-    """Ask until the answer is true; in vain, say what was seen last."""
+    """Ask until the answer is true; in vain, say what was seen last. What is not there yet is no answer."""
     deadline = time.monotonic() + within
-    while not (answer := question()):
+    while not (answer := _answer(question)):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what}; last: {state()}")
         time.sleep(0.1)
     return answer
+
+
+def _answer(question: Callable[[], Any]) -> Any:
+    try:
+        return question()
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        return None

@@ -13,7 +13,7 @@ import yaml
 
 from controlplane import Api, ControlPlane
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
-from queueworker_operator.cluster.port import Resource
+from queueworker_operator.cluster.port import ClusterError, Resource
 from queueworker_operator.cluster.resource import resource_of
 
 Document = dict[str, Any]
@@ -45,9 +45,13 @@ class RecordingRequests(Requests):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sent: list[tuple[str, str]] = []
+        self.fail: ClusterError | None = None
+        """Raised instead of every request."""
 
     async def send(self, method: str, path: str, **kwargs: Any) -> Document:
         self.sent.append((method, path))
+        if self.fail is not None:
+            raise self.fail
         return await super().send(method, path, **kwargs)
 
 
@@ -130,7 +134,7 @@ def spec_with(**changes: Any) -> Document:
             spec["worker"][name.removeprefix("worker_")] = value
         else:
             spec[name] = value
-    return spec
+    return {name: value for name, value in spec.items() if value is not None}
 
 
 def environment_of(deployment: Document) -> dict[str, Any]:

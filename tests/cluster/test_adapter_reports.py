@@ -145,7 +145,7 @@ async def test_a_pod_that_no_node_takes_says_so(bench: Bench, eventually: Eventu
 
     assert (observed.replicas, observed.ready) == (1, 0)
     assert observed.pod_problem is not None
-    assert observed.pod_problem.reason is ConditionReason.WORKERS_NOT_READY
+    assert observed.pod_problem.reason is ConditionReason.PENDING
     assert "Unschedulable" in observed.pod_problem.message
     assert "pod killmail-" in observed.pod_problem.message
 

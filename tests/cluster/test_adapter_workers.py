@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -49,6 +50,7 @@ async def test_replicas_stay_as_created_and_as_scaled_when_the_template_is_appli
     created = await bench.cluster.create(resource, secrets={}, replicas=4)
     assert (created.ownership, created.replicas) == (Ownership.OURS, 4)
     assert created.fingerprint == bench.cluster.fingerprint(resource, {})
+    assert bench.requests.sent[0][0] == "POST", "the first request makes the Deployment"
 
     applied = await bench.cluster.apply(resource, created, secrets={})
     assert applied.replicas == 4
@@ -70,6 +72,92 @@ async def test_applying_the_same_again_writes_nothing(bench: Bench) -> None:
         if applied.resource_version == before:
             return
     pytest.fail("the Deployment changed with each of 20 applies; its controller writes its status but a few times")
+
+
+RICH: dict[str, Any] = {
+    "worker_healthPort": 8080,
+    "worker_command": ["work"],
+    "worker_args": ["--quiet"],
+    "worker_resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}},
+    "worker_redisEnvPrefix": "REDIS_",
+    "worker_env": [
+        {"name": "PLAIN", "value": "1"},
+        {"name": "ME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    ],
+    "worker_podTemplate": {
+        "metadata": {"labels": {"team": "a"}, "annotations": {"note": "x"}},
+        "spec": {
+            "nodeSelector": NOWHERE,
+            "tolerations": [{"operator": "Exists"}],
+            "volumes": [{"name": "cache", "emptyDir": {}}],
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "zone",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": {"team": "a"}},
+                }
+            ],
+            "initContainers": [{"name": "first", "image": "registry.invalid/first:1"}],
+            "containers": [
+                {
+                    "name": "worker",
+                    "ports": [{"containerPort": 9090}],
+                    "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+                    "workingDir": "/cache",
+                }
+            ],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("changes", [{}, RICH], ids=["plain", "rich"])
+async def test_what_is_handed_over_is_what_an_apply_would_own(bench: Bench, changes: dict[str, Any]) -> None:
+    resource = bench.add(**changes)
+    created = await bench.cluster.create(resource, secrets={}, replicas=0)
+    owned = owned_fields(bench.deployment())
+
+    applied = await bench.cluster.apply(resource, created, secrets={})
+
+    assert owned_fields(bench.deployment()) == owned
+    assert applied.applied_fields == created.applied_fields
+
+
+@pytest.mark.parametrize("changes", [{}, RICH], ids=["plain", "rich"])
+async def test_a_hurried_creation_is_finished_by_the_next_apply(bench: Bench, changes: dict[str, Any]) -> None:
+    resource = bench.add(**changes)
+    created = await bench.cluster.create(resource, secrets={}, replicas=2, hurried=True)
+    assert (created.replicas, created.fingerprint, created.applied_fields) == (2, None, None)
+
+    finished = await bench.cluster.apply(resource, created, secrets={})
+    owned = owned_fields(bench.deployment())
+    again = await bench.cluster.apply(resource, finished, secrets={})
+
+    assert finished.fingerprint == bench.cluster.fingerprint(resource, {})
+    assert owned_fields(bench.deployment()) == owned
+    assert again.applied_fields == finished.applied_fields
+    assert again.replicas == 2
+
+
+async def test_what_somebody_wrote_into_a_hurried_creation_is_put_right(bench: Bench) -> None:
+    resource = bench.add()
+    created = await bench.cluster.create(resource, secrets={}, replicas=0, hurried=True)
+    containers = bench.deployment()["spec"]["template"]["spec"]["containers"]
+    for variable in containers[0]["env"]:
+        variable.update({"value": "huge"} if variable["name"] == "SIZE" else {})
+    bench.api.patch(deployment_path(bench.namespace), {"spec": {"template": {"spec": {"containers": containers}}}})
+    assert environment_of(bench.deployment())["SIZE"] == "huge"
+
+    await bench.cluster.apply(resource, created, secrets={})
+
+    assert environment_of(bench.deployment())["SIZE"] == "small"
+
+
+def owned_fields(deployment: dict[str, Any]) -> Any:
+    entries = deployment["metadata"]["managedFields"]
+    [owned] = [entry["fieldsV1"] for entry in entries if entry["manager"] == "queueworker-operator"]
+    return owned
 
 
 async def test_what_leaves_the_spec_leaves_the_deployment(bench: Bench) -> None:
@@ -171,16 +259,45 @@ async def test_a_deployment_of_an_earlier_queueworker_is_waited_for(bench: Bench
     assert (await bench.cluster.observe(later)).ownership is Ownership.TERMINATING
 
 
-async def test_nothing_is_made_for_a_queueworker_that_is_gone(bench: Bench) -> None:
+async def test_nothing_is_made_again_for_a_queueworker_that_is_gone(bench: Bench) -> None:
     resource = bench.add()
-
-    with pytest.raises(GoneError):
-        await bench.cluster.create(dataclasses.replace(resource, uid="another"), secrets={}, replicas=1)
+    await bench.cluster.create(resource, secrets={}, replicas=0)
     bench.api.delete(f"{bench.queueworkers}/killmail")
+    with contextlib.suppress(ApiError):
+        # The garbage collector may have been faster.
+        bench.api.delete(deployment_path(bench.namespace))
+
     with pytest.raises(GoneError):
         await bench.cluster.create(resource, secrets={}, replicas=1)
     with pytest.raises(ApiError, match="404"):
         bench.deployment()
+
+
+async def test_a_queueworker_that_is_not_new_is_looked_for_before_anything_is_made(bench: Bench) -> None:
+    resource = dataclasses.replace(bench.add(), created_at=0.0)
+
+    with pytest.raises(GoneError):
+        await bench.cluster.create(dataclasses.replace(resource, uid="another"), secrets={}, replicas=1)
+    with pytest.raises(ApiError, match="404"):
+        bench.deployment()
+    await bench.cluster.create(resource, secrets={}, replicas=1)
+    assert bench.deployment()["spec"]["replicas"] == 1
+
+
+async def test_what_is_made_for_a_queueworker_that_is_just_gone_is_collected(
+    bench: Bench, eventually: Eventually
+) -> None:
+    resource = bench.add()
+    bench.api.delete(f"{bench.queueworkers}/killmail")
+
+    with contextlib.suppress(ConflictError):
+        # It may be collected between the two requests of a creation.
+        await bench.cluster.create(resource, secrets={}, replicas=0)
+
+    collection = deployment_path(bench.namespace).rpartition("/")[0]
+    eventually(lambda: not bench.api.get(collection)["items"], within=60, what="the Deployment is collected")
+    with pytest.raises(GoneError):
+        await bench.cluster.create(resource, secrets={}, replicas=0)
 
 
 async def test_apply_does_not_make_a_deployment_that_is_gone(bench: Bench) -> None:

@@ -62,11 +62,13 @@ def test_null_stands_for_left_out(api: Api, crd: str, namespace: str) -> None:
     manifest = crdcorpus.good("autoscaled")
     manifest["spec"] |= {"prefix": None, "replicas": None}
     manifest["spec"]["autoscaling"] |= {"minReplicas": None, "target": None}
+    manifest["spec"]["autoscaling"] |= {"schedules": None, "onMetricsLoss": None, "throughputLimit": None}
     spec = api.create(f"{crd}/namespaces/{namespace}/queueworkers?fieldValidation=Strict", manifest)["spec"]
     assert spec["prefix"] == "bull"
     assert spec["autoscaling"]["minReplicas"] == 1
+    assert spec["autoscaling"]["target"] == {"maxWaitSeconds": 30}
     assert "replicas" not in spec
-    assert "target" not in spec["autoscaling"]
+    assert {"schedules", "onMetricsLoss", "throughputLimit"} & spec["autoscaling"].keys() == set()
 
 
 def test_prefix_is_immutable(api: Api, crd: str, namespace: str) -> None:
@@ -87,7 +89,10 @@ def test_the_way_from_a_fixed_number_to_autoscaling_and_back(api: Api, crd: str,
         api.patch(f"{collection}/fixed", {"spec": {"autoscaling": {"maxReplicas": 5}}})
     spec = api.patch(f"{collection}/fixed", {"spec": {"replicas": None, "autoscaling": {"maxReplicas": 5}}})["spec"]
     assert "replicas" not in spec
-    assert spec["autoscaling"]["behavior"] == {"scaleDown": {"stabilizationWindowSeconds": 120}}
+    assert spec["autoscaling"]["behavior"] == {
+        "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "tolerancePercent": 0},
+        "scaleDown": {"stabilizationWindowSeconds": 120, "selectPolicy": "Max", "tolerancePercent": 10},
+    }
     spec = api.patch(f"{collection}/fixed", {"spec": {"replicas": 2, "autoscaling": None}})["spec"]
     assert spec["replicas"] == 2
     assert "autoscaling" not in spec
@@ -102,7 +107,10 @@ def test_appliers_own_queues_and_variables_item_by_item(api: Api, crd: str, name
         "worker": {"env": [{"name": "LOG_LEVEL", "value": "debug"}]},
     }
     stored = api.apply(path, more, manager="two")
-    assert stored["spec"]["queues"] == [{"name": "killmail", "concurrency": 1}, {"name": "price", "concurrency": 3}]
+    assert stored["spec"]["queues"] == [
+        {"name": "killmail", "concurrency": 1, "sharePercent": 100},
+        {"name": "price", "concurrency": 3, "sharePercent": 100},
+    ]
     assert stored["spec"]["worker"]["env"] == [{"name": "LOG_LEVEL", "value": "debug"}]
     assert stored["spec"]["worker"]["image"] == "registry.example/worker:1"
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import redis
-from acceptance import ROOT, Story, eventually, rbac_rules, running_operator
+from acceptance import ROOT, OperatorProcess, Story, eventually, queueworker, rbac_rules, running_operator
 
 import controlplane
 from controlplane import ControlPlane
 from queueworker import Job, Queue
 from queueworker.settings import ConnectionSettings
+from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
+from queueworker_operator.cluster.resource import resource_of
 
 pytestmark = pytest.mark.long
 
@@ -63,6 +65,66 @@ def requests(log: Path) -> list[tuple[Right, int]]:
     return found
 
 
+ROLLOUTS = "rollouts.argoproj.io"
+SCALE = {
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.replicas",
+    "labelSelectorPath": ".status.selector",
+}
+TARGETS = {
+    "Deployment": ("apps/v1", "deployments"),
+    "StatefulSet": ("apps/v1", "statefulsets"),
+    "Rollout": ("argoproj.io/v1alpha1", "rollouts"),
+}
+
+
+def add_rollouts(plane: ControlPlane) -> None:
+    """As much of Argo's CRD as a scale subresource needs."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    served = {"name": "v1alpha1", "served": True, "storage": True, "schema": schema}
+    version = {**served, "subresources": {"status": {}, "scale": SCALE}}
+    names = {"kind": "Rollout", "plural": "rollouts", "singular": "rollout"}
+    spec = {"group": "argoproj.io", "names": names, "scope": "Namespaced", "versions": [version]}
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    plane.api.create(path, {"metadata": {"name": ROLLOUTS}, "spec": spec})
+    plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", f"crd/{ROLLOUTS}")
+
+
+def add_targets(story: Story) -> None:
+    """One object of each kind that a targetRef may name, with no replicas, and a QueueWorker that asks for two."""
+    for kind, (version, _) in TARGETS.items():
+        name = kind.lower()
+        labels = {"app": name}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "x", "image": "localhost/x:1"}]}}
+        spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+        target = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        document = queueworker(name, story.settings, replicas=2, queues=[{"name": name}])
+        document["spec"] |= {"targetRef": {"apiVersion": version, "kind": kind, "name": name}}
+        del document["spec"]["worker"]
+        for body in (target, document):
+            story.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+
+
+def target_replicas(story: Story) -> dict[str, int]:
+    return {
+        kind: json.loads(story.kubectl("get", plural, kind.lower(), "-o", "json"))["spec"]["replicas"]
+        for kind, (_, plural) in TARGETS.items()
+    }
+
+
+async def choose_victim(operator: OperatorProcess, story: Story) -> None:
+    """By the adapter itself: on a cluster without a node no pod is known to be idle."""
+    cluster = KubernetesCluster(await Requests.connect(kubeconfig=str(operator.kubeconfig)))
+    try:
+        resource = resource_of(story.get())
+        observed = await cluster.observe(resource, pods=True)
+        victim = (observed.pods or ())[0].name
+        await cluster.set_deletion_costs(resource, {victim: -100})
+        assert [pod.deletion_cost for pod in (await cluster.observe(resource, pods=True)).pods or ()].count(-100) == 1
+    finally:
+        await cluster.close()
+
+
 async def test_what_is_granted_is_used_and_what_is_used_is_granted(audited_plane, audit_log, own_valkey):
     server = own_valkey()
     with redis.Redis(host=server.host, port=server.port) as client:
@@ -96,6 +158,15 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(audited_plane
             within=30,
             what="pods that no node takes",
             state=story.status,
+        )
+        await choose_victim(operator, story)
+        add_rollouts(audited_plane)
+        add_targets(story)
+        eventually(
+            lambda: set(target_replicas(story).values()) == {2},
+            within=30,
+            what="two replicas of each target",
+            state=lambda: (target_replicas(story), story.kubectl("get", "qw")),
         )
         story.apply(redis=connection, worker={"drainTimeoutSeconds": 7})
         eventually(

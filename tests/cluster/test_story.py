@@ -35,7 +35,7 @@ async def test_the_readme_story(story, control_plane, namespace):
         assert columns(story)["QUEUE"] == "story"
 
         with ReplicaWatch(story) as watch:
-            ids = await story.enqueue(500, milliseconds=20)
+            ids = await story.enqueue_at_once(500, milliseconds=20)
             eventually(lambda: story.ready_replicas() > 0, within=30, what="workers", state=story.status)
             eventually(lambda: story.all_done_once(ids), within=60, what="all jobs done", state=story.runs)
             growth = watch.values[: watch.values.index(max(watch.values)) + 1]

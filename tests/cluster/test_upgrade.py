@@ -11,15 +11,15 @@ pytestmark = pytest.mark.long
 OTHER_BUILD = """
 from importlib import import_module
 
-adapter = import_module("queueworker_operator.cluster.kubernetes.adapter")
-render = adapter.render_deployment
+rendering = import_module("queueworker_operator.cluster.rendering")
+render = rendering.render_deployment
 
 def other(*args, **kwargs):
     rendered = render(*args, **{**kwargs, "renderer_revision": 99})
     rendered["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "OF_THE_OTHER_BUILD", "value": "yes"})
     return rendered
 
-adapter.render_deployment = other
+rendering.render_deployment = other
 import_module("queueworker.cli.app").main()
 """
 

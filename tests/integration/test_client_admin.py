@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from bullmq import Queue as BullQueue
 from faultproxy import FaultProxy, Mode
+from finished_jobs import add_failed, finish
 from redis.asyncio import Redis
-from valkeyserver import free_port
 
-from queueworker import InvalidJobError, Queue
+from queueworker import Queue
 from queueworker.changes import Change, JobFilter
-from queueworker.errors import JobNotFoundError, JobStateError, PartlyDoneError, RedisReadError
+from queueworker.errors import JobStateError, PartlyDoneError
 from queueworker.settings import ConnectionSettings
-
-
-@pytest.fixture
-async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
-    async with Queue("q", redis_settings) as queue:
-        yield queue
-
-
-async def finish(client: Redis, ids: list[str], *, state: str = "failed", reason: str = "boom", at_ms: int = 0) -> None:
-    """Put jobs where a worker that finished them would have put them."""
-    seconds, micros = await client.time()
-    now_ms = at_ms or seconds * 1000 + micros // 1000
-    async with client.pipeline(transaction=True) as pipe:
-        for offset, one in enumerate(ids):
-            pipe.zrem("bull:q:prioritized", one)
-            pipe.lrem("bull:q:wait", 0, one)
-            pipe.zadd(f"bull:q:{state}", {one: now_ms + offset})
-            field = "failedReason" if state == "failed" else "returnvalue"
-            pipe.hset(f"bull:q:{one}", mapping={"finishedOn": now_ms + offset, field: reason, "atm": 3, "ats": 4})
-        await pipe.execute()
-
-
-async def add_failed(queue: Queue, client: Redis, count: int, *, prefix: str = "f", **options: Any) -> list[str]:
-    reason = options.pop("reason", "boom")
-    ids = [(await queue.enqueue("n", {"i": i}, job_id=f"{prefix}{i}", **options)).id for i in range(count)]
-    await finish(client, ids, reason=reason)
-    return ids
 
 
 async def test_retry_keeps_each_priority_and_the_order(queue: Queue, client: Redis) -> None:
@@ -106,7 +78,9 @@ async def test_filters_choose_by_name_reason_and_age(queue: Queue, client: Redis
     assert await client.zrange("bull:q:prioritized", 0, -1) == ["c"]
 
 
-async def test_jobs_that_moved_meanwhile_are_told_apart(queue: Queue, client: Redis) -> None:
+async def test_jobs_that_moved_meanwhile_are_told_apart(
+    queue: Queue, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = await add_failed(queue, client, 10)
     seen: list[Change] = []
     original = queue._run_scripts
@@ -117,12 +91,14 @@ async def test_jobs_that_moved_meanwhile_are_told_apart(queue: Queue, client: Re
             await client.zrem("bull:q:failed", ids[6], ids[7])
         return await original(*arguments)
 
-    queue._run_scripts = meddle  # type: ignore[method-assign]
+    monkeypatch.setattr(queue, "_run_scripts", meddle)
     assert await queue.retry(batch=5, progress=seen.append) == Change(matched=10, done=8, moved=2)
     assert seen == [Change(matched=10, done=5), Change(matched=10, done=8, moved=2)]
 
 
-async def test_a_job_that_fails_again_is_not_retried_again(queue: Queue, client: Redis) -> None:
+async def test_a_job_that_fails_again_is_not_retried_again(
+    queue: Queue, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await add_failed(queue, client, 3)
     original = queue._run_scripts
 
@@ -131,7 +107,7 @@ async def test_a_job_that_fails_again_is_not_retried_again(queue: Queue, client:
         await finish(client, ["f0"])
         return replies
 
-    queue._run_scripts = fail_again  # type: ignore[method-assign]
+    monkeypatch.setattr(queue, "_run_scripts", fail_again)
     assert await queue.retry(batch=1) == Change(matched=3, done=3)
     assert await client.zrange("bull:q:failed", 0, -1) == ["f0"]
 
@@ -204,18 +180,20 @@ async def test_wait_is_another_name_for_waiting_and_active_is_refused(queue: Que
         await queue.clear("nowhere")
 
 
-async def test_clear_leaves_a_job_that_was_retried_a_moment_ago(queue: Queue, client: Redis) -> None:
+async def test_clear_leaves_a_job_that_was_retried_a_moment_ago(
+    queue: Queue, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """BullMQ's own script would take it out of the state that it is in by now."""
     await add_failed(queue, client, 4)
     original = queue._run_scripts
 
     async def retried(*arguments: Any) -> Any:
-        queue._run_scripts = original  # type: ignore[method-assign]
+        monkeypatch.undo()
         await queue.retry_job("f1")
         await client.set("bull:q:f2:lock", "token")
         return await original(*arguments)
 
-    queue._run_scripts = retried  # type: ignore[method-assign]
+    monkeypatch.setattr(queue, "_run_scripts", retried)
     assert await queue.clear("failed") == Change(matched=4, done=2, moved=2)
     assert await client.zrange("bull:q:prioritized", 0, -1) == ["f1"]
     assert await client.zrange("bull:q:failed", 0, -1) == ["f2"], "a lock protects its job"
@@ -262,169 +240,6 @@ async def test_drain_reports_over_all_states(queue: Queue) -> None:
     change = await queue.drain(batch=2, progress=lambda change: seen.append((change.done, change.matched)))
     assert seen == [(2, 6), (3, 6), (5, 6), (6, 6)]
     assert change == Change(matched=6, done=6)
-
-
-async def test_pause_and_resume(queue: Queue, client: Redis) -> None:
-    await queue.enqueue("n")
-    assert not await queue.is_paused()
-    await queue.pause()
-    await queue.pause()
-    assert await queue.is_paused()
-    assert await client.zscore("bull:q:marker", "0") is None
-    await queue.resume()
-    assert not await queue.is_paused()
-    assert await client.zscore("bull:q:marker", "0") == 0
-
-
-async def test_resume_brings_back_all_jobs_that_bullmq_5_put_aside(queue: Queue, client: Redis) -> None:
-    await client.hset("bull:q:meta", "paused", 1)
-    await client.rpush("bull:q:paused", *map(str, range(15_000)))
-    await client.rpush("bull:q:wait", "new")
-    await queue.resume()
-    assert await client.exists("bull:q:paused") == 0
-    assert await client.llen("bull:q:wait") == 15_001
-
-
-async def test_global_concurrency_and_rate_limit(queue: Queue, client: Redis) -> None:
-    assert await queue.global_concurrency() is None
-    await queue.set_global_concurrency(4)
-    assert await queue.global_concurrency() == 4
-    await queue.set_global_rate_limit(10, 1000)
-    limit = await queue.global_rate_limit()
-    assert limit is not None
-    assert (limit.max, limit.duration_ms) == (10, 1000)
-    bull = BullQueue("q", {"connection": client})
-    assert await bull.getGlobalConcurrency() == 4
-    assert await bull.getGlobalRateLimit() == {"max": 10, "duration": 1000}
-    assert await queue.remove_global_concurrency()
-    assert not await queue.remove_global_concurrency()
-    assert await queue.remove_global_rate_limit()
-    assert await queue.global_rate_limit() is None
-    with pytest.raises(InvalidJobError, match="at least 1"):
-        await queue.set_global_concurrency(0)
-
-
-async def test_a_rate_limit_by_hand_is_bullmqs(queue: Queue, client: Redis) -> None:
-    await queue.rate_limit(60_000)
-    ours = await client.get("bull:q:limiter")
-    await client.delete("bull:q:limiter")
-    await BullQueue("q", {"connection": client}).rateLimit(60_000)
-    assert await client.get("bull:q:limiter") == ours
-    assert await queue.remove_rate_limit()
-    assert not await queue.remove_rate_limit()
-
-
-async def test_one_job_gets_another_priority(queue: Queue, client: Redis) -> None:
-    await queue.enqueue("n", job_id="a", priority=5)
-    await queue.enqueue("n", job_id="b", priority=5)
-    await queue.change_priority("b", 1)
-    assert await client.zrange("bull:q:prioritized", 0, -1) == ["b", "a"]
-    assert await client.hget("bull:q:b", "priority") == "1"
-    with pytest.raises(JobNotFoundError, match="has no job c"):
-        await queue.change_priority("c", 1)
-    with pytest.raises(JobNotFoundError, match="has no job meta"):
-        await queue.change_priority("meta", 1)
-    with pytest.raises(InvalidJobError, match="1 \\(first\\)"):
-        await queue.change_priority("a", 0)
-
-
-async def test_one_job_gets_another_delay(queue: Queue, client: Redis) -> None:
-    await queue.enqueue("n", job_id="a", delay=1000)
-    await queue.enqueue("n", job_id="b", delay=5000)
-    await queue.change_delay("a", 60_000)
-    assert await client.zrange("bull:q:delayed", 0, -1) == ["b", "a"]
-    await queue.enqueue("n", job_id="now")
-    with pytest.raises(JobStateError, match="job now is prioritized: only delayed"):
-        await queue.change_delay("now", 1)
-    with pytest.raises(JobNotFoundError):
-        await queue.change_delay("none", 1)
-
-
-async def test_one_job_is_retried_or_the_reason_why_not_is_said(queue: Queue, client: Redis) -> None:
-    await add_failed(queue, client, 1, priority=3)
-    await queue.retry_job("f0", reset_attempts=True)
-    assert await client.zrange("bull:q:prioritized", 0, -1) == ["f0"]
-    with pytest.raises(JobStateError, match="job f0 is prioritized: only failed and completed jobs can be retried"):
-        await queue.retry_job("f0")
-    with pytest.raises(JobNotFoundError, match="queue q has no job gone"):
-        await queue.retry_job("gone")
-
-
-async def test_one_job_is_promoted(queue: Queue, client: Redis) -> None:
-    await queue.enqueue("n", job_id="a", delay=10_000)
-    await queue.promote_job("a")
-    assert await client.zrange("bull:q:prioritized", 0, -1) == ["a"]
-    with pytest.raises(JobStateError, match="only delayed jobs can be promoted"):
-        await queue.promote_job("a")
-
-
-async def test_one_job_is_removed_unless_a_worker_holds_it(queue: Queue, client: Redis) -> None:
-    await queue.enqueue("n", job_id="a")
-    await client.set("bull:q:a:lock", "token")
-    with pytest.raises(JobStateError, match="job a is locked"):
-        await queue.remove("a")
-    await client.delete("bull:q:a:lock")
-    await queue.remove("a")
-    assert not await client.keys("bull:q:a*")
-    with pytest.raises(JobNotFoundError):
-        await queue.remove("a")
-
-
-@pytest.mark.parametrize("name", ["meta", "id", "prioritized", "events", "none"])
-async def test_no_key_of_the_queue_itself_is_removed(queue: Queue, client: Redis, name: str) -> None:
-    await queue.enqueue("n")
-    before = sorted(await client.keys("*"))
-    with pytest.raises(JobNotFoundError):
-        await queue.remove(name)
-    assert sorted(await client.keys("*")) == before
-
-
-async def test_the_next_run_of_a_scheduler_stays(queue: Queue, client: Redis) -> None:
-    scheduled = await queue.schedule("s", every=60_000)
-    with pytest.raises(JobStateError, match="next run of a scheduler"):
-        await queue.remove(str(scheduled.next_job_id))
-
-
-async def test_obliterate_leaves_no_key(queue: Queue, client: Redis) -> None:
-    for i in range(25):
-        await queue.enqueue("n", job_id=f"a{i}")
-    await queue.enqueue("n", delay=1000)
-    await queue.enqueue("n", lifo=True)
-    await queue.schedule("s", every=60_000)
-    await add_failed(queue, client, 3)
-    await client.hset("bull:q:parent", mapping={"name": "p", "timestamp": 1})
-    await client.zadd("bull:q:waiting-children", {"parent": 1})
-    await client.hset("bull:q:qw:stats", "n:jobs", 1)
-    await queue.rate_limit(60_000)
-    dry = await queue.obliterate(dry_run=True)
-    assert dry.matched >= 31
-    assert not await queue.is_paused()
-    assert await queue.obliterate(batch=10) == Change(matched=dry.matched, done=dry.matched)
-    assert await client.keys("*") == []
-    assert await queue.obliterate() == Change(matched=0)
-
-
-async def test_obliterate_refuses_active_jobs_unless_forced(queue: Queue, client: Redis) -> None:
-    await queue.enqueue("n", job_id="a")
-    await client.zrem("bull:q:prioritized", "a")
-    await client.lpush("bull:q:active", "a")
-    with pytest.raises(JobStateError, match="1 active jobs"):
-        await queue.obliterate()
-    assert not await queue.is_paused(), "a refusal changes nothing"
-    assert await queue.obliterate(force=True) == Change(matched=1, done=1)
-    assert await client.keys("*") == []
-
-
-async def test_an_interrupted_obliterate_goes_on_later(queue: Queue, client: Redis) -> None:
-    for i in range(20):
-        await queue.enqueue("n", job_id=f"a{i}")
-    stop = asyncio.Event()
-    change = await queue.obliterate(batch=5, stop=stop, progress=lambda change: stop.set())
-    assert change.interrupted
-    assert change.left == 15
-    assert await queue.is_paused()
-    assert (await queue.obliterate()).matched == 15
-    assert await client.keys("*") == []
 
 
 async def test_a_failure_in_the_middle_says_how_far_it_came(redis_settings: ConnectionSettings, client: Redis) -> None:
@@ -499,28 +314,3 @@ async def test_what_cannot_be_meant_is_refused(queue: Queue, client: Redis) -> N
         await queue.retry(state="waiting")  # type: ignore[arg-type]
     with pytest.raises(JobStateError, match="name the states"):
         await queue.clear()
-
-
-async def test_obliterate_can_end_among_the_parents_too(queue: Queue, client: Redis) -> None:
-    for i in range(6):
-        await client.hset(f"bull:q:p{i}", mapping={"name": "p", "timestamp": 1})
-        await client.zadd("bull:q:waiting-children", {f"p{i}": i})
-    stop = asyncio.Event()
-    original = queue._run_scripts
-
-    async def interrupted(*arguments: Any) -> Any:
-        if getattr(arguments[0], "name", None) == "removeJobIfThere":
-            stop.set()
-        return await original(*arguments)
-
-    queue._run_scripts = interrupted  # type: ignore[method-assign]
-    assert await queue.obliterate(batch=2, stop=stop) == Change(matched=6, done=2, interrupted=True)
-    assert await client.zcard("bull:q:waiting-children") == 4
-
-
-async def test_looking_fails_as_a_reading(redis_settings: ConnectionSettings) -> None:
-    nowhere = ConnectionSettings(host="127.0.0.1", port=free_port())
-    async with Queue("q", nowhere) as queue:
-        for look in (queue.exists, queue.is_paused, queue.global_concurrency, queue.global_rate_limit):
-            with pytest.raises(RedisReadError, match="not reachable"):
-                await look()

@@ -64,7 +64,7 @@ def test_an_interrupt_at_the_question_changes_nothing(redis_settings: Connection
     add_failed(admin, 2)
     terminal = OnTerminal(redis_settings, "retry", "q")
     terminal.wait_for("[y/N]")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt()
     assert terminal.end()[0] == 130
     assert "Traceback" not in terminal.seen
     assert admin.zcard("bull:q:failed") == 2

@@ -89,10 +89,11 @@ async def test_denied_commands_are_named(own_valkey: Callable[..., ValkeyServer]
 
 async def test_the_rights_of_an_operator_are_enough_for_one(own_valkey: Callable[..., ValkeyServer]) -> None:
     server = own_valkey()
-    reads = ("llen", "zcard", "zcount", "zrange", "lindex", "hget", "hmget", "exists", "info", "role", "get", "pttl")
-    further = ("zrangebyscore", "time", "xread", "lrange", "mget", "ping", "acl|whoami", "acl|dryrun")
+    reads = ("llen", "zcard", "zcount", "zrange", "hget", "hmget", "exists", "info", "role", "get", "pttl")
+    further = ("zrangebyscore", "time", "xread", "xrevrange", "lrange", "mget", "hgetall", "hlen", "ping")
+    looks = ("acl|whoami", "acl|dryrun")
     with redis.Redis(host=server.host, port=server.port) as admin:
-        rights = ("%R~bull:*", "resetchannels", "-@all", *(f"+{one}" for one in (*reads, *further)))
+        rights = ("%R~bull:*", "resetchannels", "-@all", *(f"+{one}" for one in (*reads, *further, *looks)))
         admin.execute_command("ACL", "SETUSER", "o", "on", ">pw", *rights)
     settings = ConnectionSettings(host=server.host, port=server.port, username="o", password=SecretStr("pw"))
     findings = await diagnose(settings, names=["q"], roles=["operator", "producer"])

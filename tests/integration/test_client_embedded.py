@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import redis
+import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import queueworker
 from queueworker import Queue
-from queueworker.embedded import embedded_redis
+from queueworker.embedded import embedded_redis, embedded_redis_ended
 from queueworker.errors import QueueWorkerError
 
 
@@ -26,6 +29,28 @@ async def test_an_embedded_server_takes_jobs_and_ends_with_the_block() -> None:
     gone = redis.Redis(host=settings.host or "", port=settings.port, retry=Retry(NoBackoff(), 0))
     with gone, pytest.raises(redis.ConnectionError):
         gone.ping()
+
+
+async def test_the_end_of_an_embedded_server_is_noticed_and_that_of_a_connection_is_not_taken_for_it() -> None:
+    with embedded_redis() as settings:
+        watching = asyncio.create_task(embedded_redis_ended(settings))
+        async with redis.asyncio.Redis(host=settings.host or "", port=settings.port) as admin:
+            for _ in range(2):
+                others = await watchers(admin)
+                await admin.client_kill_filter(_id=others[0])
+                await watchers(admin, but=others)
+            assert not watching.done()
+    await asyncio.wait_for(watching, 10)
+
+
+async def watchers(admin: redis.asyncio.Redis, *, but: Sequence[str] = ()) -> list[str]:
+    """Return the ids of the connections that have never sent a command, once there is another one."""
+    for _ in range(500):
+        found = [one["id"] for one in await admin.client_list() if one["cmd"] in ("NULL", "")]
+        if found and found != list(but):
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"no other connection: {await admin.client_list()}")
 
 
 async def test_jobs_outlive_the_server_where_a_directory_is_given(tmp_path: Path) -> None:

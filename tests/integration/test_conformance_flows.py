@@ -5,21 +5,13 @@ How flows are stored and read: `test_client_flows`; over both sides: `test_inter
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 from worker_support import eventually, working
 
 from queueworker import FlowJob, Queue
 from queueworker.settings import ConnectionSettings
 from queueworker_worker.job import Job
-
-
-@pytest.fixture
-async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
-    async with Queue("q", redis_settings) as queue:
-        yield queue
 
 
 class Family:

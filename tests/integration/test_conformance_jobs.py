@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,12 +17,6 @@ from queueworker import Job as NewJob
 from queueworker import JobStateError, Queue
 from queueworker.settings import ConnectionSettings
 from queueworker_worker.job import Job
-
-
-@pytest.fixture
-async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
-    async with Queue("q", redis_settings) as queue:
-        yield queue
 
 
 async def ended(queue: Queue, **counts: int) -> bool:

@@ -8,21 +8,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from worker_support import eventually, working
 
 from queueworker import Queue
 from queueworker.settings import ConnectionSettings
 from queueworker_worker.job import Job
-
-
-@pytest.fixture
-async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
-    async with Queue("q", redis_settings) as queue:
-        yield queue
 
 
 class Ticks:
@@ -49,7 +41,7 @@ async def test_an_interval_begins_at_once_and_goes_on_evenly(redis_settings: Con
     ticks = Ticks()
     async with working(ticks, redis_settings):
         await queue.schedule("s", every=200)
-        await eventually(lambda: len(ticks.jobs) == 5)
+        await eventually(lambda: len(ticks.jobs) >= 5)
         await queue.unschedule("s")
     gaps = [after - before for before, after in itertools.pairwise(ticks.due)]
     assert all(gap > 0 and gap % 200 == 0 for gap in gaps[1:]), gaps
@@ -61,13 +53,11 @@ async def test_a_pattern_with_seconds_fires_on_the_second(redis_settings: Connec
     ticks = Ticks()
     async with working(ticks, redis_settings):
         await queue.schedule("s", {"n": 1}, cron="* * * * * *", tz="UTC", name="tick", attempts=2)
-        await eventually(lambda: len(ticks.jobs) == 2)
+        await eventually(lambda: len(ticks.jobs) >= 2)
         await queue.unschedule("s")
     assert all(due % 1000 == 0 for due in ticks.due)
-    assert (ticks.due[1] - ticks.due[0]) % 1000 == 0
-    assert [(job.name, job.data, job.attempts, job.scheduler_id) for job in ticks.jobs] == [
-        ("tick", {"n": 1}, 2, "s")
-    ] * 2
+    made = [(job.name, job.data, job.attempts, job.scheduler_id) for job in ticks.jobs]
+    assert made == [("tick", {"n": 1}, 2, "s")] * len(made)
 
 
 async def test_one_job_only_waits_however_often_the_scheduler_is_stored(queue: Queue) -> None:
@@ -86,7 +76,7 @@ async def test_missed_runs_do_not_pile_up_while_no_worker_runs(
     await asyncio.sleep(1.0)
     assert sum((await queue.counts()).values()) == 1
     async with working(ticks, redis_settings):
-        await eventually(lambda: len(ticks.jobs) == 3)
+        await eventually(lambda: len(ticks.jobs) >= 3)
         await queue.unschedule("s")
     assert ticks.due[1] > ticks.at[0] - 100, "the runs in between are left out"
 
@@ -183,12 +173,26 @@ async def test_another_interval_takes_effect_with_the_next_job(
     await queue.schedule("s", every=3_600_000)
     async with working(ticks, redis_settings):
         await eventually(lambda: ticks.jobs)
-        await eventually(lambda: _has_delayed(queue))
         await queue.schedule("s", every=100, limit=10)
         await eventually(lambda: len(ticks.jobs) >= 4)
         await queue.unschedule("s")
     (_, *later) = ticks.due
     assert all((after - before) % 100 == 0 for before, after in itertools.pairwise(later[1:]))
+
+
+async def test_another_interval_goes_on_soon_after_a_run_that_was_missed(
+    redis_settings: ConnectionSettings, queue: Queue
+) -> None:
+    ticks = Ticks()
+    await queue.schedule("s", every=3_600_000)
+    async with working(ticks, redis_settings) as worker:
+        await eventually(lambda: worker.jobs_done == 1)
+        worker.pause()
+        await queue.schedule("s", every=100)
+        await asyncio.sleep(0.3)
+        worker.resume()
+        await eventually(lambda: len(ticks.jobs) >= 4, seconds=5)
+        await queue.unschedule("s")
 
 
 async def _nothing_waits(queue: Queue) -> bool:

@@ -7,18 +7,18 @@ none, showing it would take too long or could not be made certain.
 D1   deaf after idling             test_defects_waiting
 D2   events lost                   test_defects_jobs
 D3   rate limits ignored           test_defects_waiting
-D4   lock lost while closing       test_worker_engine::test_lock_is_kept_while_a_job_outlives_it_also_through_the_drain
+D4   lock lost while closing  test_worker_giveback::test_lock_is_kept_while_a_job_outlives_it_also_through_the_drain
 D4                                 test_worker_process::test_sigterm_finishes_what_runs_and_leaves_the_rest
 D5   delayed jobs late             test_defects_waiting
-D6   blocking processors  test_worker_process::test_blocking_processor_in_a_thread_keeps_its_lock_and_the_probes
+D6   blocking processors  test_worker_probes::test_blocking_processor_in_a_thread_keeps_its_lock_and_the_probes
 D7   a cancel ends the worker      test_defects_processors
-D7                                 test_worker_engine::test_nothing_that_a_processor_raises_ends_the_worker
+D7                                 test_worker_failures::test_nothing_that_a_processor_raises_ends_the_worker
 D8   handling a failure fails      test_defects_processors
-D8                                 test_worker_engine::test_unknown_backoff_type_falls_back_and_is_said
+D8                                 test_worker_failures::test_unknown_backoff_type_falls_back_and_is_said
 D9   close without Redis hangs     test_defects_redis
 D9                                 test_worker_faults::test_idle_worker_drains_at_once_without_redis
 D10  dead but alive                test_defects_redis
-D10                                test_worker_process::test_without_redis_it_lives_and_waits_and_ends_at_once
+D10                                test_worker_probes::test_without_redis_it_lives_and_waits_and_ends_at_once
 D11  second death fails the job    test_worker_process::test_killed_worker_loses_no_job_not_even_the_third_time
 D12  ids with `0:` dropped         test_defects_jobs
 D13  failover not followed         test_defects_redis

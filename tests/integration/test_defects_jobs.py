@@ -20,11 +20,6 @@ from queueworker.settings import ConnectionSettings
 KEYS = QueueKeys("bull", "q")
 
 
-@pytest.fixture
-def queue(client: redis.asyncio.Redis) -> bullmq.Queue:
-    return bullmq.Queue("q", {"connection": client})
-
-
 async def test_d2_no_event_is_lost_over_quiet_times_and_broken_connections(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis
 ) -> None:
@@ -57,7 +52,7 @@ async def _blocked(client: redis.asyncio.Redis) -> bool:
 
 
 async def test_d2_events_are_lost_on_stock(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     """In small: blocks of 1 s on a connection that times out after 0.2 s, then sleeps for 2 s: an event gets lost."""
     seen: list[str] = []
@@ -69,7 +64,7 @@ async def test_d2_events_are_lost_on_stock(
         await eventually(lambda: _blocked(client))
         # It sleeps now: after the first time-out for 2 s, afterwards longer.
         await asyncio.sleep(1)
-        await queue.add("any", {}, {"jobId": "unheard"})
+        await stock_queue.add("any", {}, {"jobId": "unheard"})
         await asyncio.sleep(2.5)
         assert seen == []
     finally:
@@ -80,7 +75,7 @@ async def test_d2_events_are_lost_on_stock(
 
 
 async def test_d11_second_death_fails_the_job_on_stock(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """D11: a job whose worker died twice is failed for good, whatever attempts it has left."""
     started: list[str] = []
@@ -89,7 +84,7 @@ async def test_d11_second_death_fails_the_job_on_stock(
         started.append(job.id)
         await asyncio.sleep(30)
 
-    job = await queue.add("any", {}, {"attempts": 5})
+    job = await stock_queue.add("any", {}, {"attempts": 5})
     short: dict[str, Any] = {"lockDuration": 300, "stalledInterval": 200, "drainDelay": 1}
     last: StockWorker
     for deaths in range(2):
@@ -110,32 +105,32 @@ async def test_d12_ids_that_would_be_dropped_are_refused(redis_settings: Connect
             await queue.enqueue("any", {}, job_id="0:1")
 
 
-async def test_d12_job_is_dropped_on_stock(queue: bullmq.Queue, client: redis.asyncio.Redis) -> None:
+async def test_d12_job_is_dropped_on_stock(stock_queue: bullmq.Queue, client: redis.asyncio.Redis) -> None:
     """Counting the jobs removes it."""
     for job_id in ("0:1", "other"):
-        await queue.add("any", {}, {"jobId": job_id})
+        await stock_queue.add("any", {}, {"jobId": job_id})
     assert await client.lrange(KEYS.of("wait"), 0, -1) == ["other", "0:1"]
-    await queue.getJobCounts("waiting")
+    await stock_queue.getJobCounts("waiting")
     assert await client.lrange(KEYS.of("wait"), 0, -1) == ["other"]
 
 
 async def _failed_with_priority(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> str:
     async def fail(job: Any) -> None:
         raise ValueError("once")
 
-    job = await queue.add("any", {}, {"priority": 7})
+    job = await stock_queue.add("any", {}, {"priority": 7})
     async with working(fail, redis_settings):
         await eventually(lambda: client.zscore(KEYS.of("failed"), job.id))
     return str(job.id)
 
 
 async def test_d18_retry_keeps_the_priority(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """D18: `retryJobs` puts everything before all jobs that have a priority."""
-    job_id = await _failed_with_priority(redis_settings, queue, client)
+    job_id = await _failed_with_priority(redis_settings, stock_queue, client)
     async with Queue("q", redis_settings) as ours:
         change = await ours.retry()
     assert change.done == 1
@@ -143,34 +138,34 @@ async def test_d18_retry_keeps_the_priority(
 
 
 async def test_d18_retry_loses_the_priority_on_stock(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """And `clean` takes `waiting`, the name that the counts use, for a state without jobs."""
-    job_id = await _failed_with_priority(redis_settings, queue, client)
-    await queue.retryJobs({})
+    job_id = await _failed_with_priority(redis_settings, stock_queue, client)
+    await stock_queue.retryJobs({})
     assert await client.lrange(KEYS.of("wait"), 0, -1) == [job_id]
-    assert await queue.clean(0, 10, "waiting") == []
+    assert await stock_queue.clean(0, 10, "waiting") == []
     assert await client.lrange(KEYS.of("wait"), 0, -1) == [job_id]
 
 
 async def test_d19_finished_jobs_are_kept_within_bounds(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """D19: where neither the job nor the worker says otherwise, finished jobs are kept for ever."""
-    await queue.addBulk([{"name": "any", "data": {}, "opts": {}} for _ in range(1_100)])
+    await stock_queue.addBulk([{"name": "any", "data": {}, "opts": {}} for _ in range(1_100)])
     async with working(Recorder(), redis_settings, concurrency=20) as worker:
         await eventually(lambda: worker.jobs_done == 1_100, seconds=20)
     assert await client.zcard(KEYS.of("completed")) == 1_000
 
 
 async def test_d19_finished_jobs_are_kept_for_ever_on_stock(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """All of them; nothing was asked for."""
 
     async def work(job: Any, token: str) -> None: ...
 
-    await queue.addBulk([{"name": "any", "data": {}, "opts": {}} for _ in range(1_100)])
+    await stock_queue.addBulk([{"name": "any", "data": {}, "opts": {}} for _ in range(1_100)])
     async with stock_working(work, redis_settings, connection=pooled(redis_settings), concurrency=20) as stock:
         await eventually(lambda: len(stock.completed) == 1_100, seconds=30)
     assert await client.zcard(KEYS.of("completed")) == 1_100

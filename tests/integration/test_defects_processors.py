@@ -25,12 +25,9 @@ from queueworker_worker.job import Job
 KEYS = QueueKeys("bull", "q")
 
 
-@pytest.fixture
-def queue(client: redis.asyncio.Redis) -> bullmq.Queue:
-    return bullmq.Queue("q", {"connection": client})
-
-
-async def test_d4_lock_is_lost_while_closing_on_stock(redis_settings: ConnectionSettings, queue: bullmq.Queue) -> None:
+async def test_d4_lock_is_lost_while_closing_on_stock(
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
+) -> None:
     """D4: with one slot idle a close ends the renewal of locks while the other slot still runs."""
     runs: list[str] = []
 
@@ -41,7 +38,7 @@ async def test_d4_lock_is_lost_while_closing_on_stock(redis_settings: Connection
 
         return work
 
-    await queue.add("any", {}, {})
+    await stock_queue.add("any", {}, {})
     short: dict[str, Any] = {"lockDuration": 500, "stalledInterval": 300, "drainDelay": 1}
     async with stock_working(named("first"), redis_settings, concurrency=2, **short) as first:
         await eventually(lambda: runs == ["first"])
@@ -56,7 +53,7 @@ async def test_d4_lock_is_lost_while_closing_on_stock(redis_settings: Connection
 
 
 async def test_d6_def_processor_fails_each_job_on_stock(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """D6: there is no place for a processor that blocks; one that is not `async` runs and its job fails."""
     ran: list[str] = []
@@ -64,7 +61,7 @@ async def test_d6_def_processor_fails_each_job_on_stock(
     def work(job: Any, token: str) -> None:
         ran.append(job.id)
 
-    job = await queue.add("any", {}, {})
+    job = await stock_queue.add("any", {}, {})
     async with stock_working(work, redis_settings) as stock:  # type: ignore[arg-type]
         await eventually(lambda: stock.failed == [job.id])
     assert ran == [job.id]
@@ -136,7 +133,7 @@ LEAKS = [
 async def test_d7_leaking_cancel_harms_its_own_job_only(
     leak: Callable[[], Awaitable[None]],
     redis_settings: ConnectionSettings,
-    queue: bullmq.Queue,
+    stock_queue: bullmq.Queue,
     client: redis.asyncio.Redis,
 ) -> None:
     """D7: a CancelledError that leaks from a processor ends the worker, and the jobs beside it are cancelled."""
@@ -149,9 +146,9 @@ async def test_d7_leaking_cancel_harms_its_own_job_only(
             await asyncio.sleep(0.3)
         siblings.append(job.name)
 
-    await queue.add("sibling", {}, {})
-    bad = await queue.add("leak", {}, {"attempts": 2})
-    await queue.add("after", {}, {})
+    await stock_queue.add("sibling", {}, {})
+    bad = await stock_queue.add("leak", {}, {"attempts": 2})
+    await stock_queue.add("after", {}, {})
     async with working(work, redis_settings, concurrency=2) as worker:
         await eventually(lambda: worker.jobs_done == 4)
         assert worker.ready
@@ -161,7 +158,7 @@ async def test_d7_leaking_cancel_harms_its_own_job_only(
 
 
 async def test_d7_cancel_after_the_last_await_does_no_harm(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """D7: a cancel that is asked for and not delivered before the processor ends must not hit what comes after it."""
     ran: list[str] = []
@@ -171,9 +168,9 @@ async def test_d7_cancel_after_the_last_await_does_no_harm(
         if job.name == "leak":
             await own_task_after_its_last_await()
 
-    leak = await queue.add("leak", {}, {})
+    leak = await stock_queue.add("leak", {}, {})
     for _ in range(3):
-        await queue.add("after", {}, {})
+        await stock_queue.add("after", {}, {})
     async with working(work, redis_settings) as worker:
         await eventually(lambda: worker.jobs_done == 4)
         assert worker.ready
@@ -184,7 +181,7 @@ async def test_d7_cancel_after_the_last_await_does_no_harm(
 
 @pytest.mark.parametrize("milliseconds", [0, 1, 5, 50])
 async def test_d7_cancel_that_comes_late_hits_nobody(
-    milliseconds: int, redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    milliseconds: int, redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """D7: a timer that a processor left behind cancels its task after the job's end: no other job may feel it."""
     ran: list[str] = []
@@ -198,7 +195,7 @@ async def test_d7_cancel_that_comes_late_hits_nobody(
         else:
             await asyncio.sleep(0.03)
 
-    jobs = [await queue.add(name, {}, {"attempts": 2}) for name in ("leak", "second", "third", "fourth")]
+    jobs = [await stock_queue.add(name, {}, {"attempts": 2}) for name in ("leak", "second", "third", "fourth")]
     async with working(work, redis_settings, lock_duration_ms=30_000) as worker:
         await eventually(lambda: worker.jobs_done == 4, seconds=5)
     assert ran == ["leak", "second", "third", "fourth"]
@@ -207,15 +204,15 @@ async def test_d7_cancel_that_comes_late_hits_nobody(
 
 
 async def test_d7_leaking_cancel_ends_the_worker_on_stock(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """The loop ends without an event, the job beside it is cancelled, and both stay active."""
 
     async def work(job: Any, token: str) -> None:
         await (inner_task_that_was_cancelled() if job.name == "leak" else asyncio.sleep(30))
 
-    await queue.add("sibling", {}, {})
-    await queue.add("leak", {}, {})
+    await stock_queue.add("sibling", {}, {})
+    await stock_queue.add("leak", {}, {})
     async with stock_working(work, redis_settings, concurrency=2) as stock:
         await eventually(stock.run.done)
         assert stock.worker.running is False
@@ -246,7 +243,7 @@ async def _never_ending(*_: Any) -> None:
 async def test_d8_raising_listeners_change_nothing(
     listener: Any,
     redis_settings: ConnectionSettings,
-    queue: bullmq.Queue,
+    stock_queue: bullmq.Queue,
     client: redis.asyncio.Redis,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -259,8 +256,8 @@ async def test_d8_raising_listeners_change_nothing(
             raise ValueError("bad")
         return "done"
 
-    good = await queue.add("any", "good", {})
-    bad = await queue.add("any", "bad", {"attempts": 2})
+    good = await stock_queue.add("any", "good", {})
+    bad = await stock_queue.add("any", "bad", {"attempts": 2})
     async with working(work, redis_settings) as worker:
         for event in EVENTS:
             worker.on(event, listener)  # type: ignore[arg-type]
@@ -277,7 +274,7 @@ async def test_d8_raising_listeners_change_nothing(
 
 @pytest.mark.parametrize("event", ["active", "completed"])
 async def test_d8_raising_listener_on_stock(
-    event: str, redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    event: str, redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """`active` strands the job unrun; `completed` makes it look failed to whoever listens."""
 
@@ -289,7 +286,7 @@ async def test_d8_raising_listener_on_stock(
     async def work(job: Any, token: str) -> None:
         await recorder(job)
 
-    job = await queue.add("any", 1, {})
+    job = await stock_queue.add("any", 1, {})
     async with stock_working(work, redis_settings, on={event: raising}) as stock:
         await eventually(lambda: stock.errors)
         await asyncio.sleep(0.2)
@@ -303,21 +300,21 @@ async def test_d8_raising_listener_on_stock(
 
 
 async def test_d8_unknown_backoff_strands_the_job_on_stock(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """The failure itself fails: the job stays active until its lock has ended."""
 
     async def work(job: Any, token: str) -> None:
         raise ValueError("once")
 
-    job = await queue.add("any", {}, {"attempts": 2, "backoff": {"type": "fibonacci", "delay": 50}})
+    job = await stock_queue.add("any", {}, {"attempts": 2, "backoff": {"type": "fibonacci", "delay": 50}})
     async with stock_working(work, redis_settings) as stock:
         await eventually(lambda: any("backoff" in str(error) for error in stock.errors))
         assert await client.lrange(KEYS.of("active"), 0, -1) == [job.id]
 
 
 async def test_d20_worker_is_named_in_its_jobs(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """D20: which worker runs a job is stored nowhere."""
     never = asyncio.Event()
@@ -325,7 +322,7 @@ async def test_d20_worker_is_named_in_its_jobs(
     async def work(job: Job) -> None:
         await never.wait()
 
-    job = await queue.add("any", {}, {})
+    job = await stock_queue.add("any", {}, {})
     async with working(work, redis_settings, name="pod-7"):
         await eventually(lambda: client.exists(KEYS.lock(job.id)))
         assert await client.hget(KEYS.job(job.id), "pb") == "pod-7"
@@ -334,13 +331,13 @@ async def test_d20_worker_is_named_in_its_jobs(
 
 
 async def test_d20_worker_is_not_named_and_takes_no_signal_on_stock(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """Its name is sent nowhere, and as PID 1 it would not hear SIGTERM."""
 
     async def work(job: Any, token: str) -> None: ...
 
-    job = await queue.add("any", {}, {})
+    job = await stock_queue.add("any", {}, {})
     before = signal.getsignal(signal.SIGTERM)
     async with stock_working(work, redis_settings, name="pod-7") as stock:
         await eventually(lambda: stock.completed == [job.id])
@@ -352,7 +349,7 @@ async def test_d20_worker_is_not_named_and_takes_no_signal_on_stock(
 async def test_huge_payloads_pass_and_hold_up_nobody(
     megabytes: int,
     redis_settings: ConnectionSettings,
-    queue: bullmq.Queue,
+    stock_queue: bullmq.Queue,
     client: redis.asyncio.Redis,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -363,9 +360,9 @@ async def test_huge_payloads_pass_and_hold_up_nobody(
         done.append(job.name)
         return job.data["text"] if job.name == "huge" else None
 
-    huge = await queue.add("huge", {"text": "ü" * letters}, {})
+    huge = await stock_queue.add("huge", {"text": "ü" * letters}, {})
     for _ in range(50):
-        await queue.add("small", {}, {})
+        await stock_queue.add("small", {}, {})
     async with working(work, redis_settings, concurrency=2, lock_duration_ms=5_000) as worker:
         await eventually(lambda: worker.jobs_done == 51, seconds=30)
     stored = json.loads(str(await client.hget(KEYS.job(huge.id), "returnvalue")))
@@ -375,14 +372,14 @@ async def test_huge_payloads_pass_and_hold_up_nobody(
 
 
 async def test_huge_error_is_cut_and_the_job_fails(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue, client: redis.asyncio.Redis
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis
 ) -> None:
     """W8: an error may hold a whole response; what is stored of it is bounded."""
 
     async def work(job: Job) -> None:
         raise UnrecoverableError("x" * 20_000_000)
 
-    job = await queue.add("any", {}, {})
+    job = await stock_queue.add("any", {}, {})
     async with working(work, redis_settings):
         await eventually(lambda: client.zscore(KEYS.of("failed"), job.id))
     assert len(str(await client.hget(KEYS.job(job.id), "failedReason"))) < 10_000

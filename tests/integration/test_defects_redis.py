@@ -343,7 +343,7 @@ async def test_d16_full_memory_loses_no_job_whose_lock_ends(own_valkey: Callable
             working(sleeping(1, started=started), settings_of(server), name="one", lock_duration_ms=500) as one,
             working(sleeping(1, started=started), settings_of(server), name="two", lock_duration_ms=500) as two,
         ):
-            await eventually(lambda: len(started) == 2)
+            await eventually(lambda: one.jobs_running == two.jobs_running == 1)
             await _fill(client)
             await asyncio.sleep(2)
             await client.config_set("maxmemory", 0)
@@ -352,8 +352,7 @@ async def test_d16_full_memory_loses_no_job_whose_lock_ends(own_valkey: Callable
                 return bool(await client.zcard(KEYS.of("completed")) == 4)
 
             await eventually(all_completed, seconds=15)
-            assert one.ready
-            assert two.ready
+            await eventually(lambda: one.ready and two.ready)
         assert set(started) == set(range(4))
         assert sorted(await client.zrange(KEYS.of("completed"), 0, -1)) == sorted(ids)
 

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from examples.demo.__main__ import exit_code
 from examples.demo.ledger import Entry, JobKey, JobRecord, State, StoredKill, judge
 from examples.demo.show import Outcome
+from processes import has_ended
 
 pytestmark = pytest.mark.long
 
@@ -74,7 +76,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 def gone(processes: list[psutil.Process]) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=5)
-    return all(one.status() == psutil.STATUS_ZOMBIE for one in alive if one.is_running())
+    return all(has_ended(one) for one in alive)
 
 
 def test_all_jobs_are_done_once_and_the_workers_come_and_go(demo: Demo) -> None:
@@ -138,9 +140,9 @@ def test_right_numbers_end_with_0() -> None:
 @pytest.mark.parametrize(
     "change", [{"lost": ("killmail-1",)}, {"twice": ("killmail-1",)}, {"jobs_done": 0}, {"cents": 4}]
 )
-def test_a_falsified_ledger_ends_with_1(change: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_falsified_ledger_ends_with_1(change: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     right = outcome()
-    wrong = replace(right, summary=replace(right.summary, **change))  # type: ignore[arg-type]
+    wrong = replace(right, summary=replace(right.summary, **change))
 
     assert exit_code(wrong, Path("log")) == 1
     assert capsys.readouterr().err == "error: these numbers are not right; the workers' logs are in log\n"

@@ -75,10 +75,10 @@ async def test_a_scheduler_goes_from_one_sides_worker_to_the_others_and_back(
     for ran, side in enumerate(("us", "node", "us"), 1):
         if side == "us":
             async with working(note, redis_settings):
-                await eventually(lambda: len(seen()) == ran)  # noqa: B023 - called in this turn
+                await eventually(lambda ran=ran: len(seen()) == ran)
         else:
             handle = await node.worker("q")
-            await eventually(lambda: len(seen()) == ran)  # noqa: B023
+            await eventually(lambda ran=ran: len(seen()) == ran)
             await node.worker_call(handle, "close")
     assert len(set(seen())) == 3, "each iteration runs once"
     assert all(_due(one) % 1000 == 0 for one in seen())

@@ -82,7 +82,7 @@ async def test_jobs_are_stored_and_wrong_ones_fail_at_once_with_their_fields(
 
     async with Queue("killmail", redis_settings) as queue:
         await queue.enqueue_many([*good, bad, bare])
-        with worker(environment, tmp_path / "log"):
+        with worker(environment | {"QUEUEWORKER_LOCK_DURATION_MS": "5000"}, tmp_path / "log"):
             stats = await until(queue, lambda one: one.completed + one.failed == 7, tmp_path / "log")
         bad_reason = await fields(redis_settings, queue, "bad", "failedReason")
         bare_reason = await fields(redis_settings, queue, "bare", "failedReason")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from operator_waiting import until
+from processes import has_ended
 
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.cluster.local import LocalCluster, LocalSettings
@@ -122,6 +124,51 @@ async def test_the_youngest_ends_first_and_one_that_is_not_ready_before_it(bench
         assert [w.name for w in bench.cluster.workers(KEY) if not w.stopping] == ["mail-2"]
     finally:
         os.kill(bench.cluster.workers(KEY)[0].pid, signal.SIGCONT)
+
+
+async def test_the_processes_are_told_as_pods(bench: Bench) -> None:
+    before = time.time()
+    mail = resource()
+    await bench.cluster.create(mail, secrets={}, replicas=2)
+    starting = (await bench.observed(mail)).pods or ()
+    assert [(pod.name, pod.ready, pod.ready_at) for pod in starting] == [
+        ("mail-1", False, None),
+        ("mail-2", False, None),
+    ]
+    two = await bench.until_ready(mail, 2)
+    for pod in two.pods or ():
+        assert pod.ready_at is not None
+        assert before <= pod.created_at <= pod.ready_at <= time.time()
+    await bench.cluster.scale(mail, two, replicas=1)
+    one = await bench.observed(mail)
+    assert [(pod.name, pod.ready, pod.terminating) for pod in one.pods or ()] == [
+        ("mail-1", True, False),
+        ("mail-2", False, True),
+    ]
+    await until(lambda: bench.names() == ["mail-1"], what="the end of mail-2")
+
+
+async def test_the_worker_with_the_lowest_cost_goes_first(bench: Bench) -> None:
+    mail = resource()
+    await bench.cluster.create(mail, secrets={}, replicas=4)
+    four = await bench.until_ready(mail, 4)
+    await bench.cluster.set_deletion_costs(mail, {"mail-1": -100, "mail-2": -100, "mail-3": -100, "gone": -100})
+    await bench.cluster.set_deletion_costs(mail, {"mail-2": None})
+    costs = {pod.name: pod.deletion_cost for pod in (await bench.observed(mail)).pods or ()}
+    assert costs == {"mail-1": -100, "mail-2": None, "mail-3": -100, "mail-4": None}
+    await bench.cluster.scale(mail, four, replicas=2)
+    assert [w.name for w in bench.cluster.workers(KEY) if not w.stopping] == ["mail-2", "mail-4"]
+
+
+async def test_a_target_needs_a_cluster(bench: Bench) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "mail"}
+    spec = {"queues": [{"name": "mail"}], "redis": {"host": "127.0.0.1"}, "replicas": 1, "targetRef": target}
+    mail = resource_of({"metadata": {"name": "mail", "uid": "1"}, "spec": spec})
+    observed = await bench.observed(mail)
+    assert observed.ownership is Ownership.TARGET
+    assert observed.target_problem is not None
+    assert observed.target_problem.reason is ConditionReason.SPEC_INVALID
+    assert observed.target_problem.message.startswith("spec.targetRef: ")
 
 
 async def test_a_new_template_replaces_the_workers_while_as_many_stay_ready(bench: Bench) -> None:
@@ -266,4 +313,4 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         child = psutil.Process(int(process.stdout.readline()))
         process.kill()
     _, alive = psutil.wait_procs([child], timeout=10)
-    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    assert not [one for one in alive if not has_ended(one)]

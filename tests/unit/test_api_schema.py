@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from queueworker_operator.api.errors import SchemaError
 from queueworker_operator.api.schema import structural
 from queueworker_operator.api.v1alpha1.base import ApiModel
-from queueworker_operator.api.v1alpha1.rules import ListMap, Rule
+from queueworker_operator.api.v1alpha1.rules import Expression, ListMap, Rule
 
 
 class Colour(StrEnum):
@@ -95,7 +95,7 @@ def test_references_are_put_in_place():
             id="list map",
         ),
         pytest.param(
-            Annotated[str, Rule(rule="self != ''", message="empty: fill it")] | None,
+            Annotated[str, Rule(rule=Expression("self != ''", bool), message="empty: fill it")] | None,
             {
                 "type": "string",
                 "x-kubernetes-validations": [
@@ -179,8 +179,18 @@ def test_no_defaults_at_all_in_a_status():
 def test_rules_of_a_model_stand_on_its_object():
     class Ruled(ApiModel):
         rules: ClassVar = (
-            Rule(rule="a", message="count (%d) is odd", values=("self.a",), field_path=".a"),
-            Rule(rule="b", message="it's both", otherwise=("has(self.b)", "none"), reason="FieldValueForbidden"),
+            Rule(
+                rule=Expression("a", bool),
+                message="count (%d) is odd",
+                values=(Expression("self.a", int),),
+                field_path=".a",
+            ),
+            Rule(
+                rule=Expression("b", bool),
+                message="it's both",
+                otherwise=(Expression("has(self.b)", bool), "none"),
+                reason="FieldValueForbidden",
+            ),
         )
         a: str | None = None
 

@@ -151,7 +151,7 @@ class MovingList:
 STEPS = st.lists(st.tuples(st.sampled_from(["push", "pop", "head", "middle"]), st.integers(0, 2500)), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 5000), STEPS)
 def test_what_stays_in_a_list_is_found_whatever_happens_meanwhile(count: int, steps: list[tuple[str, int]]) -> None:
     moving = MovingList([f"j{i}" for i in range(count)], steps)

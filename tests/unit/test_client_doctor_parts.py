@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from snapshots import empty_but_for
 
 from queueworker import ConnectionSettings
 from queueworker.doctor import access, server
-from queueworker.doctor.diagnosis import _literal
+from queueworker.doctor.diagnosis import literal
 from queueworker.doctor.findings import Finding, Status, error, ok, unknown, warning, worst
 from queueworker.doctor.queues import Look, judge
 from queueworker.keys import QueueKeys
@@ -18,11 +19,7 @@ NOW = 1_800_000_000_000
 
 
 def snapshot(**values: Any) -> QueueSnapshot:
-    empty: dict[str, Any] = dict.fromkeys(QueueSnapshot.__dataclass_fields__, 0)
-    optional = ("next_delayed_ms", "oldest_ready_ms", "global_concurrency", "rate_limit_max", "rate_limit_duration_ms")
-    counters = ("completed_count", "failed_count", "next_scheduler_ms")
-    base = {"prefix": "bull", "queue": "q", "now_ms": NOW, "exists": True, "paused": False}
-    return QueueSnapshot(**{**empty, **dict.fromkeys((*optional, *counters)), **base, **values})
+    return empty_but_for(**{"now_ms": NOW, **values})
 
 
 def look(*, live: int = 0, locked: int = 0, failed: tuple[str, ...] = (), **values: Any) -> Look:
@@ -174,4 +171,4 @@ def test_the_worst_counts() -> None:
 
 
 def test_a_prefix_is_no_pattern() -> None:
-    assert _literal("{bull}*[a]?") == "{bull}\\*\\[a\\]\\?"
+    assert literal("{bull}*[a]?") == "{bull}\\*\\[a\\]\\?"

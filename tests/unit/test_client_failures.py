@@ -6,7 +6,7 @@ import pytest
 import redis.exceptions as redis_errors
 
 from queueworker.errors import RedisReadError
-from queueworker.failures import EXPECTED, access_error, may_pass, refuses_scripts
+from queueworker.failures import EXPECTED, access_error, ask_again, may_pass, refuses_scripts
 
 
 def certificate_error() -> Exception:
@@ -103,3 +103,19 @@ def test_a_name_that_cannot_be_sent_is_not_called_an_outage() -> None:
     failure = access_error(RedisReadError, caught.value, address="here")
     assert failure.reason == "InvalidQueueKey"
     assert "UTF-8" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [(redis_errors.ConnectionError("reset"), 2), (redis_errors.NoPermissionError("denied"), 1)],
+)
+async def test_what_may_pass_is_asked_a_second_time_and_no_third(error: Exception, calls: int) -> None:
+    asked = []
+
+    async def ask() -> None:
+        asked.append(error)
+        raise error
+
+    with pytest.raises(type(error)):
+        await ask_again(ask)
+    assert len(asked) == calls

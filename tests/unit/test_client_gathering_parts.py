@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from queueworker.errors import RedisWriteError
 from queueworker.gathering import Gathering, Results
 from queueworker.jobs import Job
 from queueworker.keys import QueueKeys
@@ -75,3 +78,54 @@ async def test_so_many_jobs_at_most_go_together() -> None:
     await asyncio.gather(*(gathering.add(attempt()) for _ in range(10)))
     assert sum(sent) == 10
     assert max(sent) == 3
+
+
+async def test_the_end_waits_for_who_waits_and_gives_up_the_rest() -> None:
+    server = Server()
+    gathering = Gathering(server.send, most=1, most_characters=1000)
+    gone, waits = (asyncio.create_task(gathering.add(attempt())) for _ in range(2))
+    await until_sent(server, 2)
+    gone.cancel()
+    end = asyncio.create_task(gathering.aclose())
+    await asyncio.sleep(0.01)
+    assert not end.done()
+    server.gate.set()
+    await asyncio.wait_for(end, 5)
+    assert (await waits).added
+    assert gone.cancelled()
+
+
+async def test_the_end_takes_no_longer_than_its_callers_have_patience() -> None:
+    server = Server()
+    gathering = Gathering(server.send, most=500, most_characters=1000)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(gathering.add(attempt()), 0.01)
+    await asyncio.wait_for(gathering.aclose(), 5)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_who_adds_while_it_ends_has_an_answer_too() -> None:
+    server = Server()
+    gathering = Gathering(server.send, most=1, most_characters=1000)
+    first = [asyncio.create_task(gathering.add(attempt())) for _ in range(3)]
+    await until_sent(server, 2)
+    end = asyncio.create_task(gathering.aclose())
+    await asyncio.sleep(0)
+    late = [asyncio.create_task(gathering.add(attempt())) for _ in range(4)]
+    await asyncio.sleep(0)
+    server.gate.set()
+    added = await asyncio.wait_for(asyncio.gather(*first, *late), 5)
+    await asyncio.wait_for(end, 5)
+    assert all(one.added for one in added)
+
+
+async def test_where_the_end_is_cut_short_callers_are_told() -> None:
+    server = Server()
+    gathering = Gathering(server.send, most=1, most_characters=1000)
+    callers = [asyncio.create_task(gathering.add(attempt())) for _ in range(4)]
+    await until_sent(server, 2)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(gathering.aclose(), 0.01)
+    errors = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 5)
+    assert [type(error) for error in errors] == [RedisWriteError] * 4
+    assert str(errors[0]) == "the queue was closed before Redis answered: the job may have been added"

@@ -1,45 +1,22 @@
-"""The nine conditions: what makes each of them true, false and unknown, and when they move."""
+"""The ten conditions: what makes each of them true, false and unknown, and when they move."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from conditions_world import FINE, judged, problem, read_worker, said
+from hypothesis import given
 from hypothesis import strategies as st
-from scaling_world import CONFIRMED, NOON, queue, seen, spec, unreadable, workers
+from scaling_world import CONFIRMED, NOON, pod, queue, seen, spec, unreadable, workers
 
 from queueworker_operator.api.reasons import ConditionReason as Reason
 from queueworker_operator.api.reasons import ConditionType
 from queueworker_operator.api.v1alpha1 import Condition, QueueWorkerSpec
 from queueworker_operator.conditions import Facts, conditions
-from queueworker_operator.conditions.evaluate import FAILING_SECONDS, FAILURES
-from queueworker_operator.scaling.decide import NOT_CONSUMING_SECONDS, decide, pause_source, refuse
-from queueworker_operator.scaling.decision import History
+from queueworker_operator.conditions.reading import FAILING_SECONDS, FAILURES
+from queueworker_operator.scaling.decide import NOT_CONSUMING_SECONDS, pause_source, refuse
 from queueworker_operator.scaling.observation import Observation, Ownership, Problem, WorkersObservation
-
-FINE = Facts(generation=3, applied=True)
-
-
-def judged(
-    look: Observation,
-    *,
-    wish: QueueWorkerSpec | None = None,
-    facts: Facts = FINE,
-    previous: tuple[Condition, ...] = (),
-    now: float = NOON,
-    history: History = CONFIRMED,
-) -> dict[ConditionType, Condition]:
-    decision = decide(look, wish or spec(), history, now)
-    return {c.type: c for c in conditions(look, decision, facts, previous, now)}
-
-
-def said(condition: Condition) -> tuple[str, str]:
-    return condition.status, condition.reason
-
-
-def read_worker(**more: Any) -> Observation:
-    return seen(queue(waiting=40, active=20), workers_=workers(2, **more))
 
 
 def test_every_type_is_set_on_the_first_visit():
@@ -62,6 +39,7 @@ def test_all_is_well():
         ConditionType.WORKERS_AVAILABLE: ("True", Reason.WORKERS_READY),
         ConditionType.WORKERS_CONSUMING: ("True", Reason.CONSUMING),
         ConditionType.PAUSED: ("False", Reason.NOT_PAUSED),
+        ConditionType.QUEUE_SHARED: ("False", Reason.NOT_SHARED),
     }
 
 
@@ -74,6 +52,37 @@ def test_workers_that_a_pause_keeps_from_being_made_are_not_waited_for():
     assert found[ConditionType.RECONCILING].status == "False"
 
 
+@pytest.mark.parametrize(
+    ("nobody", "wish", "reason", "why"),
+    [
+        (WorkersObservation(), spec(dry_run=True), Reason.DRY_RUN, "autoscaling.dryRun is set"),
+        (
+            WorkersObservation(conflict="HorizontalPodAutoscaler mail"),
+            spec(),
+            Reason.CONFLICTING_AUTOSCALER,
+            "HorizontalPodAutoscaler mail writes the number of the same target",
+        ),
+    ],
+)
+def test_workers_whose_number_is_only_reported_are_not_waited_for(
+    nobody: WorkersObservation, wish: QueueWorkerSpec, reason: Reason, why: str
+):
+    found = judged(seen(queue(waiting=1), workers_=nobody), wish=wish, facts=replace(FINE, applied=False))
+    assert said(found[ConditionType.READY]) == ("False", reason)
+    assert said(found[ConditionType.STALLED]) == ("True", reason)
+    assert found[ConditionType.READY].message == f"there are no workers, and none are made while {why}"
+    assert found[ConditionType.RECONCILING].status == "False"
+
+
+def test_a_template_that_a_dry_run_keeps_from_being_applied_is_not_waited_for():
+    found = judged(read_worker(), wish=spec(dry_run=True), facts=replace(FINE, applied=False))
+    assert said(found[ConditionType.READY]) == ("False", Reason.DRY_RUN)
+    assert said(found[ConditionType.STALLED]) == ("True", Reason.DRY_RUN)
+    assert "stays as it is while autoscaling.dryRun is set" in found[ConditionType.READY].message
+    same = judged(read_worker(), wish=spec(dry_run=True))
+    assert said(same[ConditionType.READY]) == ("True", Reason.ROLLED_OUT)
+
+
 def test_ready_says_what_keeps_the_pods_of_a_rollout():
     pod = Problem(reason=Reason.WORKERS_NOT_READY, message="pod a-1: container worker: ImagePullBackOff")
     late = Problem(reason=Reason.WORKERS_NOT_READY, message="ReplicaSet a has timed out progressing.")
@@ -84,10 +93,6 @@ def test_ready_says_what_keeps_the_pods_of_a_rollout():
     assert slow[ConditionType.READY].message.endswith(f"; {pod.message}")
     grown = judged(read_worker(rollout_complete=True, pod_problem=pod))
     assert said(grown[ConditionType.READY]) == ("True", Reason.ROLLED_OUT)
-
-
-def problem(reason: Reason) -> Problem:
-    return Problem(reason=reason, message="what, where, what to do")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +152,20 @@ def test_a_number_that_the_controller_has_not_seen_yet_leaves_ready_alone():
     assert [after[kind] for kind in kinds] == [before[kind] for kind in kinds]
     changed = judged(unseen, facts=replace(FINE, generation=FINE.generation + 1), previous=tuple(before.values()))
     assert said(changed[ConditionType.READY]) == ("False", Reason.ROLLING_OUT)
+
+
+def test_a_pod_that_fails_before_the_controller_has_looked_is_told_by_both_conditions():
+    text = "pod images-1: container worker ended with exit code 1 (Error)"
+    pod = Problem(reason=Reason.WORKERS_NOT_READY, message=text)
+    unseen = read_worker(rollout_complete=None, ready=0)
+    failing = read_worker(rollout_complete=None, ready=0, pod_problem=pod)
+    first = judged(unseen)
+    unapplied = judged(unseen, facts=replace(FINE, applied=False))
+    for previous in ((), tuple(first.values()), tuple(unapplied.values())):
+        after = judged(failing, previous=previous, now=NOON + 1)
+        assert said(after[ConditionType.READY]) == ("False", Reason.ROLLING_OUT)
+        assert text in after[ConditionType.READY].message
+        assert text in after[ConditionType.WORKERS_AVAILABLE].message
 
 
 @pytest.mark.parametrize("failures", [1, FAILURES, 100])
@@ -235,7 +254,9 @@ def test_the_limits_that_are_hit(look: Observation, wish: QueueWorkerSpec, limit
         (0, 0, None, "True", Reason.NO_WORKERS),
         (3, 3, None, "True", Reason.WORKERS_READY),
         (3, 1, None, "True", Reason.WORKERS_READY),
-        (3, 0, None, "False", Reason.WORKERS_NOT_READY),
+        (3, 0, None, "False", Reason.PENDING),
+        (3, 0, Reason.PENDING, "False", Reason.PENDING),
+        (3, 0, Reason.WORKERS_NOT_READY, "False", Reason.WORKERS_NOT_READY),
         (3, 1, Reason.PENDING, "True", Reason.WORKERS_READY),
         (3, 1, Reason.WORKERS_NOT_READY, "False", Reason.WORKERS_NOT_READY),
     ],
@@ -246,6 +267,22 @@ def test_whether_workers_are_there(replicas: int, ready: int, trouble: Reason | 
     found = judged(look)[ConditionType.WORKERS_AVAILABLE]
     assert said(found) == (status, reason)
     assert ("what to do" in found.message) is (pod is not None)
+
+
+def test_workers_that_keep_failing_are_there_once_they_stayed_ready_for_a_while():
+    loop = Problem(reason=Reason.WORKERS_NOT_READY, message="pod w-0: container worker was restarted 3 times")
+    pods = (pod("w-0", ready_at=NOON - 1, problem=loop), pod("w-1", problem=loop))
+    look = seen(queue(), workers_=workers(2, pods=pods))
+    found = {after: judged(look, now=NOON + after)[ConditionType.WORKERS_AVAILABLE] for after in (0, 8.9, 9)}
+    assert {after: one.status for after, one in found.items()} == {0: "False", 8.9: "False", 9: "True"}
+    assert loop.message in found[0].message
+
+
+@pytest.mark.parametrize("ownership", [Ownership.OURS, Ownership.TARGET])
+def test_pods_that_may_not_be_listed_are_no_trouble_of_workers_that_are_ready(ownership: Ownership):
+    denied = problem(Reason.CLUSTER_DENIED)
+    look = seen(queue(), workers_=replace(workers(5, pod_problem=denied), ownership=ownership))
+    assert said(judged(look)[ConditionType.WORKERS_AVAILABLE]) == ("True", Reason.WORKERS_READY)
 
 
 def test_somebody_elses_workers_say_nothing():
@@ -280,7 +317,6 @@ def test_who_paused_it():
     assert (found.status, found.reason, found.message) == ("True", Reason.QUEUE_PAUSED, "queue b is paused")
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["True", "False", "Unknown"]),
     st.sampled_from([read_worker(), seen(unreadable(failures=3), replicas=1), seen(queue(paused=True))]),
@@ -307,7 +343,12 @@ def test_a_refused_spec_says_nothing_of_the_queues():
     decision = refuse(look, CONFIRMED, NOON, problem="no")
     facts = replace(FINE, spec_problem=problem(Reason.SPEC_INVALID))
     before = tuple(judged(seen(queue(paused=True), replicas=2)).values())
-    kept = {ConditionType.QUEUE_REACHABLE, ConditionType.WORKERS_CONSUMING, ConditionType.PAUSED}
+    kept = {
+        ConditionType.QUEUE_REACHABLE,
+        ConditionType.WORKERS_CONSUMING,
+        ConditionType.PAUSED,
+        ConditionType.QUEUE_SHARED,
+    }
     assert {c.type for c in conditions(look, decision, facts, (), NOON) if c.status == "Unknown"} == kept
     found = conditions(look, decision, facts, before, NOON)
     assert [c for c in found if c.type in kept] == [c for c in before if c.type in kept]

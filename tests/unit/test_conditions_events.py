@@ -6,6 +6,8 @@ import pytest
 from scaling_world import CONFIRMED, NOON, Ticker, queue, seen, spec, unreadable, workers
 
 from queueworker_operator.api.reasons import ConditionReason as Reason
+from queueworker_operator.api.reasons import ConditionType
+from queueworker_operator.api.reasons import ScalingReason as Scaling
 from queueworker_operator.api.v1alpha1 import QueueWorkerStatus
 from queueworker_operator.conditions import Facts, conditions, transitions
 from queueworker_operator.scaling.decide import decide
@@ -98,3 +100,69 @@ def test_a_stalled_rollout_is_told_and_one_that_goes_on_is_not():
 def test_nothing_changed_nothing_told(look: Observation, facts: Facts):
     first = status(look, facts=facts)
     assert told(first, status(look, facts=facts, previous=first)) == []
+
+
+def changed(well: QueueWorkerStatus, kind: ConditionType, status: str, reason: Reason) -> QueueWorkerStatus:
+    """Return a status in which one condition says something else."""
+    update = {"status": status, "reason": reason, "message": "what, where, what to do"}
+    told_ = [one.model_copy(update=update) if one.type is kind else one for one in well.conditions or ()]
+    return well.model_copy(update={"conditions": told_})
+
+
+@pytest.mark.parametrize(
+    ("kind", "holds", "reason"),
+    [
+        (ConditionType.WORKERS_CONSUMING, "True", Reason.PRIORITY_STARVED),
+        (ConditionType.WORKERS_AVAILABLE, "True", Reason.DRAIN_TOO_SHORT),
+        (ConditionType.SCALING_LIMITED, "True", Reason.TARGET_INFEASIBLE),
+        (ConditionType.PAUSED, "False", Reason.SPEC_INVALID),
+    ],
+)
+def test_what_is_wrong_with_the_wish_is_warned_of_once(kind: ConditionType, holds: str, reason: Reason):
+    well = status(STEADY)
+    warned = changed(well, kind, holds, reason)
+    assert told(well, warned) == [("Warning", reason, "what, where, what to do")]
+    assert told(warned, warned) == []
+    assert told(warned, well) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "times"),
+    [
+        (ConditionType.PAUSED, Reason.SPEC_INVALID, 1),
+        (ConditionType.READY, Reason.SPEC_INVALID, 1),
+        (ConditionType.QUEUE_REACHABLE, Reason.REDIS_UNREACHABLE, 0),
+    ],
+)
+def test_of_the_same_trouble_only_another_mistake_of_the_user_is_told_again(
+    kind: ConditionType, reason: Reason, times: int
+):
+    well = changed(status(STEADY), ConditionType.STALLED, "True", reason)
+    first = changed(well, kind, "False", reason)
+    conditions = first.conditions or ()
+    update = {"conditions": [one.model_copy(update={"message": "another one"}) for one in conditions]}
+    again = [message for _, _, message in told(first, first.model_copy(update=update))]
+    assert [message.endswith("another one") for message in again] == [True] * times
+
+
+def test_another_autoscaler_is_told_when_it_comes_and_when_it_goes():
+    well = status(STEADY)
+    fought = changed(well, ConditionType.SCALING_ACTIVE, "False", Reason.CONFLICTING_AUTOSCALER)
+    assert told(well, fought) == [("Warning", Reason.CONFLICTING_AUTOSCALER, "ScalingActive: what, where, what to do")]
+    assert [reason for _, reason, _ in told(fought, well)] == [Reason.SCALING]
+    assert told(fought, fought) == []
+
+
+@pytest.mark.parametrize("reason", [Reason.PAUSED_BY_USER, Reason.DRY_RUN, Reason.FIXED_REPLICAS])
+def test_what_the_user_asked_for_is_no_event(reason: Reason):
+    well = status(STEADY)
+    assert told(well, changed(well, ConditionType.SCALING_ACTIVE, "False", reason)) == []
+
+
+def test_a_fallback_is_warned_of_once():
+    well = status(STEADY)
+    assert well.scaling is not None
+    update = {"reason": Scaling.METRICS_LOSS_FALLBACK, "message": "3 of 0-20 replicas: onMetricsLoss raises it to 3."}
+    fallen = well.model_copy(update={"scaling": well.scaling.model_copy(update=update)})
+    assert told(well, fallen) == [("Warning", Reason.METRICS_UNKNOWN, "onMetricsLoss raises it to 3.")]
+    assert told(fallen, fallen) == told(fallen, well) == []

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from queueworker_operator.api.reasons import ConditionReason, ConditionType, ScalingReason
+from queueworker_operator.metrics import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -33,7 +35,9 @@ def test_every_reason_and_condition_is_described_and_none_is_made_up(title, know
     assert sorted(described) == sorted(known)
 
 
-def test_the_page_on_scaling_names_only_reasons_that_exist():
-    text = (DOCS / "scaling.md").read_text()
-    named = set(re.findall(r"`([A-Z]\w+)`", text))
-    assert named <= set(ScalingReason), named - set(ScalingReason)
+def test_every_metric_is_described_and_none_is_made_up():
+    registry = CollectorRegistry()
+    Metrics(registry, clock=lambda: 0.0)
+    counters = {f"{family.name}_total" if family.type == "counter" else family.name for family in registry.collect()}
+    described = {name for name in first_cells(section("Metrics")) if name.startswith(("queueworker_", "bullmq_"))}
+    assert described == counters

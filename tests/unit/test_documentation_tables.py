@@ -27,7 +27,8 @@ from queueworker.states import STATES
 from queueworker_worker import errors as worker_errors
 from queueworker_worker.engine.events import EVENTS
 from queueworker_worker.engine.options import EngineOptions, Keep
-from queueworker_worker.settings import PREFIX, ProcessSettings, QueueSettings, WorkerOptions, WorkerSettings
+from queueworker_worker.settings import PREFIX, ProcessSettings, QueueSettings, WorkerSettings
+from queueworker_worker.workeroptions import WorkerOptions
 
 WORKER, CLIENT = "docs/worker.md", "docs/client.md"
 PAGES = [

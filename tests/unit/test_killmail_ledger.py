@@ -1,6 +1,7 @@
 """The demo's judgement: right only if every job was done once and stored as its document says."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from examples.demo.documents import CAPSULE, kills, prices
@@ -21,8 +22,8 @@ STORED = {one.killmail_id: StoredKill(cents=one.cents, attackers=one.attackers, 
 KEY = ENTRIES[2].key
 
 
-def with_job(**changes: object) -> Summary:
-    return judge(ENTRIES, JOBS | {KEY: replace(JOBS[KEY], **changes)}, STORED)  # type: ignore[arg-type]
+def with_job(**changes: Any) -> Summary:
+    return judge(ENTRIES, JOBS | {KEY: replace(JOBS[KEY], **changes)}, STORED)
 
 
 def with_kill(**changes: int) -> Summary:

@@ -6,23 +6,20 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import virtual_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queueworker_operator.cluster.port import ClusterUnavailableError
+from queueworker_operator.api.reasons import ConditionReason
+from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError
 from queueworker_operator.loop import Loop, LoopSettings
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("no_logs")
 
 
 def now() -> float:
@@ -30,8 +27,8 @@ def now() -> float:
 
 
 @asynccontextmanager
-async def running(reconcile: Callable[[str], Awaitable[float | None]], **options: float):
-    loop = Loop(reconcile, clock=now, random=lambda: 0.5, settings=LoopSettings(**options))  # type: ignore[arg-type]
+async def running(reconcile: Callable[[str], Awaitable[float | None]], **options: Any):
+    loop = Loop(reconcile, clock=now, random=lambda: 0.5, settings=LoopSettings(**options))
     task = asyncio.create_task(loop.run())
     yield loop
     task.cancel()
@@ -167,6 +164,22 @@ def test_the_cluster_says_how_long_to_wait() -> None:
     assert virtual_time.run(main()) == pytest.approx([0, 17])
 
 
+def test_what_the_cluster_refuses_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async def reconcile(key: str) -> float | None:
+            raise ClusterError("get deployments: forbidden", reason=ConditionReason.CLUSTER_DENIED)
+
+        async with running(reconcile) as loop:
+            loop.wake("shop/mail")
+            await asyncio.sleep(0.1)
+
+    logging.disable(logging.NOTSET)
+    virtual_time.run(main())
+    (said,) = caplog.records
+    assert said.getMessage().startswith("shop/mail: get deployments: forbidden; again in")
+    assert said.exc_info is None
+
+
 def test_no_more_calls_at_once_than_allowed_and_every_key_has_its_turn() -> None:
     async def main() -> tuple[int, int]:
         done: set[str] = set()
@@ -214,7 +227,7 @@ def test_the_heartbeat_goes_on_without_work_and_the_end_cancels_what_runs() -> N
     assert cancelled
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 20)), max_size=30))
 def test_the_soonest_of_all_wakes_of_a_key_is_kept(wakes: list[tuple[str, float]]) -> None:
     async def main() -> dict[str, float]:
@@ -234,3 +247,71 @@ def test_the_soonest_of_all_wakes_of_a_key_is_kept(wakes: list[tuple[str, float]
     for key, seconds in wakes:
         expected[key] = min(seconds, expected.get(key, seconds))
     assert virtual_time.run(main()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_urgent_keys_overtake_all_others_and_have_places_of_their_own() -> None:
+    async def main() -> tuple[list[str], int]:
+        began: list[str] = []
+        most = running_now = 0
+
+        async def reconcile(key: str) -> float | None:
+            nonlocal most, running_now
+            running_now += 1
+            most = max(most, running_now)
+            began.append(key)
+            await asyncio.sleep(1)
+            running_now -= 1
+            return None
+
+        async with running(reconcile, concurrency=4, urgent_concurrency=2) as loop:
+            for number in range(40):
+                loop.wake(str(number))
+            await asyncio.sleep(0.5)
+            for number in (39, 38, 37):
+                loop.wake(str(number), urgent=True)
+            await asyncio.sleep(12)
+        return began, most
+
+    began, most = virtual_time.run(main())
+    assert began[4:6] == ["39", "38"], "at once, beside those at work"
+    assert began[6] == "37", "as soon as a place is free"
+    assert most == 6
+    assert sorted(began) == sorted(str(number) for number in range(40)), "each once"
+
+
+def test_an_urgent_key_at_work_is_looked_at_again_before_the_others() -> None:
+    async def main() -> list[str]:
+        began: list[str] = []
+
+        async def reconcile(key: str) -> float | None:
+            began.append(key)
+            await asyncio.sleep(1)
+            return None
+
+        async with running(reconcile, concurrency=1, urgent_concurrency=0) as loop:
+            for key in "abc":
+                loop.wake(key)
+            await asyncio.sleep(0.5)
+            loop.wake("a", urgent=True)
+            await asyncio.sleep(5)
+        return began
+
+    assert virtual_time.run(main()) == ["a", "a", "b", "c"]
+
+
+def test_an_urgent_wake_does_not_shorten_the_pause_after_a_failure() -> None:
+    async def main() -> list[float]:
+        at: list[float] = []
+
+        async def reconcile(key: str) -> float | None:
+            at.append(now() - 1000)
+            raise RuntimeError("no")
+
+        async with running(reconcile) as loop:
+            loop.wake("key")
+            await asyncio.sleep(0.1)
+            loop.wake("key", urgent=True)
+            await asyncio.sleep(1.5)
+        return at
+
+    assert virtual_time.run(main()) == pytest.approx([0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.api.v1alpha1 import Redis
 from queueworker_operator.cluster.connection import connection_settings, open_guarded_reader
 from queueworker_operator.cluster.port import ClusterError, Secret
+from queueworker_operator.queues.port import Reader
 
+MAIL = QueueKeys("bull", "mail")
 REDIS = Redis.model_validate(
     {
         "host": "redis",
@@ -63,11 +66,22 @@ def test_a_key_that_is_not_there_is_named_without_the_others_values(tmp_path: Pa
     assert "s3cret" not in str(refusal.value)
 
 
-async def test_a_name_that_leads_to_this_machine_is_refused_before_the_connect() -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda reader: reader.read([MAIL], horizon_ms=0, deadline_seconds=1),
+        lambda reader: reader.read_details([MAIL], deadline_seconds=1),
+        lambda reader: reader.wait({MAIL: "0-0"}, block_ms=10),
+    ],
+)
+async def test_a_name_that_leads_to_this_machine_is_refused_before_the_connect(
+    ask: Callable[[Reader], Awaitable[object]],
+) -> None:
     reader = open_guarded_reader(ConnectionSettings(host="localhost", port=1))
+    assert reader.can_wait
     try:
         with pytest.raises(RedisReadError, match="loopback") as refusal:
-            await reader.read([QueueKeys("bull", "mail")], horizon_ms=0, deadline_seconds=1)
+            await ask(reader)
         assert refusal.value.reason == ConditionReason.SPEC_INVALID
     finally:
         await reader.aclose()

@@ -28,12 +28,13 @@ def test_the_environment_as_the_chart_writes_it() -> None:
             "QUEUEWORKER_OPERATOR_METRICS_PORT": "9090",
             "QUEUEWORKER_OPERATOR_LOG_LEVEL": "debug",
             "QUEUEWORKER_OPERATOR_QUIET_SECONDS": "",
+            "QUEUEWORKER_OPERATOR_POLLED_SECONDS": "3",
         }
     )
     assert settings.namespaces == ("jobs", "mail")
     assert settings.allow_loopback_redis
     assert (settings.metrics_host, settings.metrics_port) == ("10.0.0.7", 9090)
-    assert (settings.log_level, settings.quiet_seconds) == ("DEBUG", 5.0)
+    assert (settings.log_level, settings.quiet_seconds, settings.polled_seconds) == ("DEBUG", 30.0, 3.0)
 
 
 def test_options_stand_over_the_environment_and_none_is_no_option() -> None:
@@ -47,6 +48,24 @@ def test_options_stand_over_the_environment_and_none_is_no_option() -> None:
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"QUEUEWORKER_OPERATOR_{name}, or its option: "):
         OperatorSettings.from_environment({f"QUEUEWORKER_OPERATOR_{name}": value})
+
+
+@pytest.mark.parametrize("namespaces", ["BAD NS", "jobs,Mail", "-jobs", "jobs.mail", "j" * 64])
+def test_what_is_no_name_of_a_namespace_is_refused(namespaces: str) -> None:
+    wrong = namespaces.split(",")[-1]
+    told = f"QUEUEWORKER_OPERATOR_NAMESPACES, or its option: '{wrong}' is no name of a namespace: "
+    with pytest.raises(SettingsError) as environment:
+        OperatorSettings.from_environment({"QUEUEWORKER_OPERATOR_NAMESPACES": namespaces})
+    with pytest.raises(SettingsError) as option:
+        OperatorSettings.from_environment({}, namespaces=("jobs", wrong))
+    assert str(environment.value).startswith(told)
+    assert str(option.value) == str(environment.value)
+
+
+def test_an_empty_option_names_no_namespace() -> None:
+    # A variable of a script that is not set: all namespaces would be a guess.
+    with pytest.raises(SettingsError, match="'' is no name of a namespace"):
+        OperatorSettings.from_environment({}, namespaces=("",))
 
 
 def test_a_log_line_as_json_is_one_object_with_the_exception() -> None:

@@ -46,18 +46,18 @@ def test_a_burst_goes_up_at_once_never_down_until_drained_and_then_to_zero():
 
 
 def test_the_window_begins_when_a_lower_number_is_first_asked_for():
-    ticker = Ticker(spec(window=120, min_replicas=1))
+    ticker = Ticker(spec(window=120, min_replicas=1, target=20))
     ticker.run(queue(waiting=200), seconds=50)
     began = ticker.now + 1
-    ticker.run(queue(waiting=40), seconds=200)
+    ticker.run(queue(waiting=36), seconds=200)
     assert [(at - began, before, after) for at, before, after in ticker.writes[1:]] == [(120, 10, 2)]
 
 
 def test_a_window_shorter_than_the_reads_are_apart_ends_too():
-    ticker = Ticker(spec(window=20, min_replicas=1), replicas=6, history=CONFIRMED)
-    held = ticker.tick(queue(waiting=40), seconds=30)
+    ticker = Ticker(spec(window=20, min_replicas=1, target=20), replicas=6, history=CONFIRMED)
+    held = ticker.tick(queue(waiting=36), seconds=30)
     assert (held.reason, held.recheck_at) == (Reason.STABILIZING_SCALE_DOWN, ticker.now + 20)
-    assert ticker.tick(queue(waiting=40), seconds=20).desired == 2
+    assert ticker.tick(queue(waiting=36), seconds=20).desired == 2
 
 
 @pytest.mark.parametrize(("window", "cooldown"), [(0, 60), (120, 60), (60, 600), (0, 0)])
@@ -101,7 +101,7 @@ def test_time_without_knowledge_is_no_idle_time():
 
 def test_what_was_raised_while_another_queue_was_unreadable_holds_for_the_window():
     names = {"a": 1, "b": 1}
-    ticker = Ticker(spec(queues=names, window=60, min_replicas=1), replicas=2, history=CONFIRMED)
+    ticker = Ticker(spec(queues=names, window=60, min_replicas=1, target=2), replicas=2, history=CONFIRMED)
     low, high = (queue(name="a", concurrency=1, waiting=n) for n in (2, 16))
     idle = queue(name="b", concurrency=1)
     ticker.run(low, idle, seconds=70)
@@ -167,11 +167,17 @@ def test_the_maximum_of_the_user_beats_an_outage_and_running_jobs():
 
 
 def test_running_jobs_keep_their_pods_but_never_raise_the_number():
-    wish = spec(window=0)
-    assert decide(seen(queue(active=41), replicas=9), wish, CONFIRMED, NOON).desired == 5
-    assert decide(seen(queue(active=41), replicas=3), wish, CONFIRMED, NOON).desired == 3
+    wish = spec(window=0, target=20)
     paused = queue(active=41, paused=True, waiting=900)
     assert decide(seen(paused, replicas=9), wish, CONFIRMED, NOON).desired == 5
+    assert decide(seen(paused, replicas=3), wish, CONFIRMED, NOON).desired == 3
+
+
+def test_without_counters_the_jobs_in_work_tell_how_many_come_and_never_raise_the_number():
+    """Little's law: 41 jobs in work on slots that are to be full to 80 percent need 6 pods of 10 slots."""
+    wish = spec(window=0, target=20)
+    assert decide(seen(queue(active=41), replicas=9), wish, CONFIRMED, NOON).desired == 6
+    assert decide(seen(queue(active=30), replicas=3), wish, CONFIRMED, NOON).desired == 3
 
 
 def test_delayed_jobs_count_when_due_and_not_before():
@@ -183,9 +189,18 @@ def test_delayed_jobs_count_when_due_and_not_before():
 
 def test_the_next_delayed_job_says_when_to_look_again():
     soon = queue(delayed=1, next_delayed_ms=int((NOON + 40.5) * 1000))
-    assert decide(seen(soon), spec(), CONFIRMED, NOON).recheck_at == NOON + 40.5
+    first = decide(seen(soon), spec(), CONFIRMED, NOON)
+    assert (first.desired, first.recheck_at) == (0, NOON + 40.5 - HORIZON_SECONDS)
     paused = queue(delayed=1, next_delayed_ms=int((NOON + 40.5) * 1000), paused=True)
     assert decide(seen(paused), spec(), CONFIRMED, NOON).recheck_at is None
+
+
+def test_a_job_that_comes_within_the_horizon_counts_without_another_reading():
+    soon = seen(queue(delayed=1, next_delayed_ms=int((NOON + 40.5) * 1000)))
+    first = decide(soon, spec(), CONFIRMED, NOON)
+    assert first.recheck_at is not None
+    again = decide(soon, spec(), first.history, first.recheck_at)
+    assert (again.desired, again.reason) == (1, Reason.LOOK_AHEAD)
 
 
 def test_the_horizon_lets_soon_due_jobs_fill_slots_and_says_when_it_reaches_the_next():
@@ -271,11 +286,11 @@ def test_a_deployment_that_was_deleted_comes_back_at_its_last_number():
 
 
 def test_a_number_that_somebody_else_wrote_is_put_right():
-    ticker = Ticker(spec(window=120, min_replicas=1), history=CONFIRMED)
-    ticker.run(queue(waiting=100), seconds=200)
+    ticker = Ticker(spec(window=120, min_replicas=1, target=20), history=CONFIRMED)
+    ticker.run(queue(waiting=90), seconds=200)
     for foreign in (9, 2):
         ticker.replicas = foreign
-        assert ticker.tick(queue(waiting=100)).desired == 5
+        assert ticker.tick(queue(waiting=90)).desired == 5
 
 
 def test_an_unused_queue_stays_at_the_minimum():
@@ -370,7 +385,10 @@ def test_inputs_are_summed_over_what_was_read():
 def test_the_slots_of_each_queue_are_its_own():
     names = {"a": 10, "b": 1}
     look = seen(queue(name="a", active=30), queue(name="b", concurrency=1, active=4), replicas=9)
-    assert decide(look, spec(queues=names, window=0), CONFIRMED, NOON).desired == 4
+    wish = spec(queues=names, window=0, target=100, scale_down={"tolerance_percent": 0})
+    assert decide(look, wish, CONFIRMED, NOON).desired == 5
+    paused = seen(*(replace(q, snapshot=replace(q.snapshot, paused=True)) for q in look.queues), replicas=9)
+    assert decide(paused, spec(queues=names, window=0, target=100), CONFIRMED, NOON).desired == 4
 
 
 def test_a_snapshot_in_the_future_has_no_negative_age():

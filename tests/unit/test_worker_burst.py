@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from snapshots import empty_but_for
 
 from queueworker.errors import RedisReadError
 from queueworker.keys import QueueKeys
@@ -14,37 +15,6 @@ from queueworker.snapshot import QueueSnapshot
 from queueworker_worker.burst import Burst
 
 KEYS = QueueKeys("bull", "q")
-EMPTY = QueueSnapshot(
-    prefix="bull",
-    queue="q",
-    now_ms=0,
-    exists=True,
-    waiting=0,
-    prioritized=0,
-    delayed=0,
-    delayed_due=0,
-    delayed_due_soon=0,
-    next_delayed_ms=None,
-    active=0,
-    waiting_children=0,
-    completed=0,
-    failed=0,
-    legacy_paused=0,
-    paused=False,
-    oldest_ready_ms=None,
-    global_concurrency=None,
-    rate_limit_max=None,
-    rate_limit_duration_ms=None,
-    rate_limited_for_ms=0,
-    added_count=0,
-    completed_count=None,
-    failed_count=None,
-    next_scheduler_ms=None,
-)
-
-
-def snapshot(**values: object) -> QueueSnapshot:
-    return replace(EMPTY, **values)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -77,19 +47,19 @@ class Queue:
 
 
 async def test_empty_queue_ends_it_and_delayed_jobs_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = Queue([snapshot(waiting=1), snapshot(delayed=5, delayed_due=2), snapshot(delayed=3)])
+    queue = Queue([empty_but_for(waiting=1), empty_but_for(delayed=5, delayed_due=2), empty_but_for(delayed=3)])
     assert (await queue.work(monkeypatch)).delayed == 3
     assert queue.read == 3
 
 
 async def test_job_that_was_done_meanwhile_may_have_made_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = Queue([snapshot()], works_until=3)
+    queue = Queue([empty_but_for()], works_until=3)
     await queue.work(monkeypatch)
     assert queue.read == 4
 
 
 async def test_unknown_is_not_empty(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    queue = Queue([*[RedisReadError("away")] * 20, snapshot()])
+    queue = Queue([*[RedisReadError("away")] * 20, empty_but_for()])
     await queue.work(monkeypatch)
     assert queue.read == 21
     assert caplog.messages == ["queue q: whether it is empty is not known: away"]
@@ -98,7 +68,7 @@ async def test_unknown_is_not_empty(monkeypatch: pytest.MonkeyPatch, caplog: pyt
 async def test_paused_queue_is_told_and_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue = Queue([snapshot(waiting=4, paused=True)])
+    queue = Queue([empty_but_for(waiting=4, paused=True)])
     await queue.work(monkeypatch)
     assert queue.read == 1
     assert caplog.messages == ["queue q: 4 jobs are left: the queue is paused"]
@@ -107,12 +77,12 @@ async def test_paused_queue_is_told_and_not_waited_for(
 @pytest.mark.parametrize(
     ("reading", "why"),
     [
-        (snapshot(waiting=1, rate_limited_for_ms=90_000), "its rate limit holds for 90 s more"),
+        (empty_but_for(waiting=1, rate_limited_for_ms=90_000), "its rate limit holds for 90 s more"),
         (
-            snapshot(prioritized=1, active=2, global_concurrency=2),
+            empty_but_for(prioritized=1, active=2, global_concurrency=2),
             "other workers run the 2 jobs of its global concurrency",
         ),
-        (snapshot(waiting=1), "none could be taken for 60 s"),
+        (empty_but_for(waiting=1), "none could be taken for 60 s"),
     ],
 )
 async def test_what_may_not_be_taken_is_waited_for_and_then_told(
@@ -125,7 +95,7 @@ async def test_what_may_not_be_taken_is_waited_for_and_then_told(
 
 
 async def test_queue_of_a_busy_worker_is_not_asked_about() -> None:
-    queue = Queue([snapshot()], idle=False)
+    queue = Queue([empty_but_for()], idle=False)
     burst = Burst([queue], [KEYS], queue.snapshots)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(burst.over(), 0.2)

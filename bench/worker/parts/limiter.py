@@ -19,6 +19,7 @@ from bench.worker.variants import Variant
 LIMITS = {"bench-1": (10, 1_000), "bench-2": (100, 1_000), "bench-3": (1_000, 1_000), "bench-4": (50, 200)}
 """Jobs and ms by queue."""
 SECONDS = 3.0
+START_SECONDS = 30.0
 
 
 def measure(run: Run) -> dict[str, Any]:
@@ -52,8 +53,11 @@ def _share(starts: list[int], most: int, ms: int, until: int) -> float:
 
 
 def _wait(process: Process, number: int, *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while len(process.notes_now()) < number and time.monotonic() < deadline:
+    """Wait for so many notes, and once there is one for so many seconds at most."""
+    deadline, begun = time.monotonic() + START_SECONDS, False
+    while (found := len(process.notes_now())) < number and time.monotonic() < deadline:
+        if found and not begun:
+            deadline, begun = time.monotonic() + seconds, True
         time.sleep(0.1)
 
 

@@ -6,10 +6,12 @@ first looks for what came of the one before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import redis.exceptions as redis_errors
 from redis.asyncio import RedisCluster
@@ -23,9 +25,13 @@ from queueworker.jobs import Job
 from queueworker.keys import hash_tag
 from queueworker.outcome import Attempt, Enqueued, Outcome, is_ours
 
+T = TypeVar("T")
+
 CHUNK = 500
 CHUNK_CHARACTERS = 4_000_000
 """How much data goes into one request, so that a slow link can carry it before the attempt is given up."""
+
+_PREPARED_TOGETHER = 25
 
 
 class QueueAdding(QueueBase):
@@ -34,6 +40,13 @@ class QueueAdding(QueueBase):
     @cached_property
     def _gathering(self) -> Gathering:
         return Gathering(self._settle, most=CHUNK, most_characters=CHUNK_CHARACTERS)
+
+    async def aclose(self) -> None:
+        """Close the connections that this queue opened, once all who wait for `enqueue` have their answer."""
+        try:
+            await self._gathering.aclose()
+        finally:
+            await super().aclose()
 
     async def enqueue(self, name: str, data: Any = None, **options: Any) -> Enqueued:
         """Add one job; `options` are those of `queueworker.options.JobOptions`.
@@ -45,18 +58,39 @@ class QueueAdding(QueueBase):
         return await self._gathering.add(self._attempt(Job.create(name, data, **options)))
 
     async def enqueue_many(self, jobs: Iterable[Job]) -> list[Enqueued]:
-        """Add jobs in chunks of 500, in their order, and say of each what became of it.
+        """Add jobs in chunks of 500, in their order, and say of each what became of it; reads them a chunk ahead.
 
         After a RedisWriteError some may have been added; the same `Job` objects can be given again. A JobRefusedError
         names the first job that was refused; the other jobs of its chunk were added, those of later chunks were not.
         """
         results: list[Enqueued] = []
-        for chunk in _chunks(jobs):
-            for result in await self._settle([self._attempt(job) for job in chunk]):
-                if isinstance(result, QueueWorkerError):
-                    raise result
-                results.append(result)
+        async with aclosing(self._chunks(jobs)) as chunks:
+            attempts = await _next(chunks)
+            while attempts:
+                # The next chunk is prepared while the server works on this one.
+                settled, following = await asyncio.gather(self._settle(attempts), _next(chunks), return_exceptions=True)
+                results.extend(_or_raised(result) for result in _or_raised(settled))
+                attempts = _or_raised(following)
         return results
+
+    async def _chunks(self, jobs: Iterable[Job]) -> AsyncGenerator[list[Attempt], None]:
+        """Yield what is to be sent together; raises InvalidJobError."""
+        chunk: list[Attempt] = []
+        characters = 0
+        for number, job in enumerate(jobs, start=1):
+            if not isinstance(job, Job):
+                message = f"enqueue_many: {type(job).__name__} is no Job: make them by Job.create(name, data)"
+                raise InvalidJobError(message)
+            if chunk and (len(chunk) == CHUNK or characters + len(job.payload) > CHUNK_CHARACTERS):
+                yield chunk
+                chunk, characters = [], 0
+            chunk.append(self._attempt(job))
+            characters += len(job.payload)
+            if number % _PREPARED_TOGETHER == 0:
+                # The request under way meanwhile shall get on.
+                await asyncio.sleep(0)
+        if chunk:
+            yield chunk
 
     def _attempt(self, job: Job) -> Attempt:
         """Return what is to be sent for a job; raises InvalidJobError."""
@@ -166,16 +200,12 @@ class QueueAdding(QueueBase):
             )
 
 
-def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    chunk: list[Job] = []
-    characters = 0
-    for job in jobs:
-        if not isinstance(job, Job):
-            raise InvalidJobError(f"enqueue_many: {type(job).__name__} is no Job: make them by Job.create(name, data)")
-        if chunk and (len(chunk) == CHUNK or characters + len(job.payload) > CHUNK_CHARACTERS):
-            yield chunk
-            chunk, characters = [], 0
-        chunk.append(job)
-        characters += len(job.payload)
-    if chunk:
-        yield chunk
+def _or_raised(result: T | BaseException) -> T:
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+async def _next(chunks: AsyncGenerator[list[Attempt], None]) -> list[Attempt]:
+    """Return the next chunk, nothing after the last."""
+    return await anext(chunks, [])

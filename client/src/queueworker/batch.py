@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import PipelineCommand
-from redis.exceptions import AskError, RedisError, SlotNotCoveredError
+from redis.exceptions import AskError, RedisClusterException, RedisError, SlotNotCoveredError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -44,7 +44,7 @@ async def _on_node(client: RedisCluster, commands: Sequence[Command], *, near: s
 
 
 async def _find_node_anew(client: RedisCluster, key: str) -> None:
-    with suppress(RedisError):
+    with suppress(RedisError, RedisClusterException):
         # A single command follows redirections, and the client learns from it where the slot is.
         await client.execute_command("EXISTS", key)
 

@@ -6,12 +6,13 @@ become an option.
 
 from __future__ import annotations
 
+import random
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
@@ -21,7 +22,8 @@ from redis.exceptions import ResponseError
 
 from queueworker.errors import SettingsError
 from queueworker.packing import Packing
-from queueworker.settings import ClusterSettings, ConnectionSettings, SentinelSettings
+from queueworker.sentinels import Sentinels
+from queueworker.settings import ClusterSettings, ConnectionSettings, Node, SentinelSettings
 from queueworker.tls import tls_context
 
 # Above the longest block that a worker asks for, and never None: a silent peer must end somewhere.
@@ -103,6 +105,17 @@ async def drop_idle_connections(client: Client) -> None:
         await client.connection_pool.disconnect(inuse_connections=False)
 
 
+def named_master(client: Client) -> str:
+    """Return what the Sentinels said where the master is, as an addition to a message; nothing without Sentinels."""
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    if not isinstance(pool, SentinelConnectionPool):
+        return ""
+    if pool.master_address is None:
+        return " (no Sentinel has named a master)"
+    host, port = pool.master_address
+    return f" (the Sentinels name {Node(host=host, port=port)})"
+
+
 def _retry(retries: int) -> Retry:
     return Retry(ExponentialWithJitterBackoff(base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS), retries)
 
@@ -156,8 +169,7 @@ class _SentinelPool(SentinelConnectionPool):
         await super().disconnect(inuse_connections)
         # Without the ones in use it is a change of master, not the end.
         if inuse_connections:
-            for sentinel in self.sentinel_manager.sentinels:
-                await sentinel.aclose()
+            await self.sentinel_manager.aclose()
 
 
 def _sentinel(group: SentinelSettings, options: dict[str, Any], *, tls: _Tls | None) -> Redis:
@@ -172,19 +184,52 @@ def _sentinel(group: SentinelSettings, options: dict[str, Any], *, tls: _Tls | N
         "retry": _retry(0),
         "connection_class": _class_of(Connection, tls),
     }
-    manager = Sentinel([])  # type: ignore[no-untyped-call]
-    manager.sentinels = [Redis.from_pool(ConnectionPool(host=node.host, port=node.port, **own)) for node in group.nodes]
+    manager = Sentinels(
+        [(node, Redis.from_pool(ConnectionPool(host=node.host, port=node.port, **own))) for node in group.nodes]
+    )
     connection_class = _class_of(SentinelManagedConnection, tls)
     pool = _SentinelPool(group.master_name, manager, connection_class=connection_class, **options)  # type: ignore[no-untyped-call]
     return Redis.from_pool(pool)
 
 
+class _Commands:
+    """Asks a node for its commands where one is sent whose keys are not known yet.
+
+    redis-py asks the owner of slot 0 before anything else: where that one is silent, no other could be reached either.
+    This stands where a client has its own parser, and around that one: its class is private to redis-py.
+    """
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        self._cluster = cluster
+        self._parser = cluster.commands_parser
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        """Ask nobody: redis-py calls this with the owner of slot 0."""
+
+    async def get_keys(self, *words: Any) -> tuple[str, ...] | None:
+        """Return the keys among the words of a command, or None; raises what redis-py does."""
+        if words[0].lower().split()[0] not in self._parser.commands:
+            await self._parser.initialize(random.choice(self._cluster.get_primaries()))  # noqa: S311 - spreads, hides nothing
+        return await self._parser.get_keys(*words)
+
+
+class _Cluster(RedisCluster):
+    """Closes its connections also where it was about to look for the nodes anew, after one of them failed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await self.nodes_manager.aclose(nodes)
+
+
 def _cluster(group: ClusterSettings, options: dict[str, Any], *, tls: _Tls | None, name: str | None) -> RedisCluster:
     nodes = [ClusterNode(node.host, node.port) for node in group.nodes]
-    cluster = RedisCluster(startup_nodes=nodes, client_name=name, **options)
-    # RedisCluster takes no connection class; the nodes that it finds later are made from the shared arguments.
-    connection_class = _class_of(Connection, tls)
-    cluster.connection_kwargs["connection_class"] = connection_class
+    cluster = _Cluster(startup_nodes=nodes, **options)
+    cluster.commands_parser = _Commands(cluster)  # type: ignore[assignment]
+    # RedisCluster takes neither; the nodes that it finds later are made from the shared arguments.
+    connection_class, introduction = _class_of(Connection, tls), _introduction(name)
+    cluster.connection_kwargs |= {"connection_class": connection_class, "redis_connect_func": introduction}
     for node in cluster.startup_nodes:
         node.connection_class = connection_class
+        node.connection_kwargs["redis_connect_func"] = introduction
     return cluster

@@ -12,6 +12,7 @@ from queueworker.errors import QueueWorkerError
 from queueworker.settings import ConnectionSettings
 
 _ATTEMPTS = 3
+_AGAIN_SECONDS = 0.1
 
 
 @contextmanager
@@ -46,6 +47,32 @@ def embedded_redis(*, data_dir: Path | None = None) -> Iterator[ConnectionSettin
     finally:
         if server.is_running():
             server.stop()
+
+
+async def embedded_redis_ended(settings: ConnectionSettings) -> None:
+    """Wait until the server of `embedded_redis` is gone, by a connection of its own that the server keeps open.
+
+    A connection that somebody else closed is opened again.
+    """
+    import asyncio
+
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(settings.host, settings.port)
+        except ConnectionError:
+            return
+        except OSError:
+            # It may well be there: this process has no file descriptor left, for example.
+            await asyncio.sleep(_AGAIN_SECONDS)
+            continue
+        try:
+            await reader.read()
+        except OSError:
+            # As good as an end.
+            pass
+        finally:
+            writer.close()
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 @contextmanager

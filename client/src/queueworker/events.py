@@ -13,19 +13,19 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Self
 
 import redis.exceptions as redis_errors
 
-from queueworker import eventrecords
 from queueworker.base import ATTEMPTS
 from queueworker.connection import Client
 from queueworker.errors import RedisReadError
-from queueworker.eventposition import START, Position
+from queueworker.eventposition import Position
 from queueworker.eventrecords import EventsLost, QueueEvent, StreamId
+from queueworker.eventsession import Session, behind_gap
 from queueworker.failures import EXPECTED, access_error, may_pass
 from queueworker.keys import QueueKeys
-from queueworker.ownlink import OwnLink, open_link
+from queueworker.ownlink import open_link
 
 CURRENT_END = "$"
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class EventStream:
             # An event that somebody remembers from earlier is looked for before anything is waited for.
             self._position.interrupted = self._position.anchor is not None
         self._ready: deque[QueueEvent | EventsLost] = deque()
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._was_connected = False
         self._failing_since: float | None = None
         self._failures = 0
@@ -175,10 +175,10 @@ class EventStream:
         if too_long or at_start or not _passes(error):
             raise failure from error
 
-    async def _connected(self) -> tuple[_Session, Position]:
+    async def _connected(self) -> tuple[Session, Position]:
         if self._session is None:
             link = await open_link(self._client, self._key)
-            self._session = _Session(link, self._key, reply_seconds=self._reply_seconds)
+            self._session = Session(link, self._key, reply_seconds=self._reply_seconds)
             await self._session.start()
         if self._position is None:
             self._position = await self._session.end()
@@ -194,7 +194,7 @@ class EventStream:
         if gap is not None:
             _log.warning("events of %s: some after %s may be lost: %s", self._key, position.last, gap)
             self._ready.append(EventsLost(str(position.last), gap))
-            position = self._position = await _behind_gap(session, position, at_anchor)
+            position = self._position = await behind_gap(session, position, at_anchor)
         position.advance([StreamId.parse(event.id) for event in new])
         self._ready.extend(new)
 
@@ -202,68 +202,6 @@ class EventStream:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-
-async def _behind_gap(session: _Session, position: Position, at_anchor: StreamId | None) -> Position:
-    """Return the place to go on from."""
-    if position.anchor is not None and at_anchor is None:
-        # Nothing as new as the anchor is left, so what comes next may well have an older id.
-        end = await session.end()
-        if end.last < position.last:
-            return end
-    return Position(position.last)
-
-
-class _Session:
-    """What is asked over one connection; raises redis-py's errors."""
-
-    def __init__(self, link: OwnLink, key: str, *, reply_seconds: float) -> None:
-        self._link, self._key, self._reply_seconds = link, key, reply_seconds
-        self._asks_role = True
-
-    async def start(self) -> None:
-        """Connect, and make sure that this is a master where this user may know."""
-        await self._link.connect()
-        self._check_role(await self._link.ask(("ROLE",), timeout=self._reply_seconds))
-
-    async def end(self) -> Position:
-        """Return the place after the last event, or, where this user may not look there, that of the server's time."""
-        last = await self._link.ask(("XREVRANGE", self._key, "+", "-", "COUNT", 1), timeout=self._reply_seconds)
-        if not isinstance(last, redis_errors.NoPermissionError):
-            return Position.after(StreamId.parse(_answered(last)[0][0]) if _answered(last) else START)
-        now = await self._link.ask(("TIME",), timeout=self._reply_seconds)
-        if isinstance(now, BaseException):
-            raise last
-        return Position(StreamId.before_ms(int(now[0]) * 1000 + int(now[1]) // 1000))
-
-    async def read(self, position: Position, *, block_seconds: float) -> tuple[list[QueueEvent], StreamId | None]:
-        """Wait for events behind a place; return them and the id that stands at its anchor then."""
-        commands = position.commands(self._key, block_ms=int(block_seconds * 1000))
-        role = [("ROLE",)] if self._asks_role else []
-        timeouts = (block_seconds + self._reply_seconds, self._reply_seconds)
-        new, *others = await self._link.ask_all([*commands, *role], timeouts=timeouts)
-        if role:
-            self._check_role(others.pop())
-        found = eventrecords.entries(_answered(others[0])) if others else []
-        events = [eventrecords.decode(*entry) for entry in eventrecords.entries(_answered(new))]
-        return events, StreamId.parse(found[0][0]) if found else None
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._link.close()
-
-    def _check_role(self, role: Any) -> None:
-        if isinstance(role, redis_errors.NoPermissionError):
-            # Not asked again: each denial is a line in the server's ACL log.
-            self._asks_role = False
-        elif str(_answered(role)[0]) != "master":
-            raise redis_errors.ReadOnlyError("this server is a replica")
-
-
-def _answered(reply: Any) -> Any:
-    if isinstance(reply, BaseException):
-        raise reply
-    return reply
 
 
 def _passes(error: BaseException) -> bool:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 import redis.exceptions as redis_errors
 
 from queueworker.errors import MEMORY_FULL, RedisAccessError, RedisReadError
 
+T = TypeVar("T")
 AccessError = TypeVar("AccessError", bound=RedisAccessError)
 
 _DENIED_COMMAND = re.compile(r"permissions to run the '([^']+)' command")
 # Texts of asyncio and redis-py; a mere "ssl" may be part of a host's name.
 _TLS_HINTS = ("ssl handshake", "tls handshake", "[ssl")
 
+_NO_NODE = "Redis Cluster cannot be connected. Please provide at least one reachable node: "
 _WRONG_TYPE = "holds another type than BullMQ gives it: find who wrote it"
 _STATES = (
     redis_errors.NoScriptError,
@@ -30,6 +32,10 @@ _STATE_WORDS = ("BUSY", "LOADING", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NORE
 
 EXPECTED = (redis_errors.RedisError, redis_errors.RedisClusterException, OSError, UnicodeError)
 """What a call of redis-py may raise when Redis or the way to it is at fault."""
+
+
+class SentinelAuthenticationError(redis_errors.AuthenticationError):
+    """The Sentinels, which have users of their own, refuse the login."""
 
 
 def access_error(kind: type[AccessError], error: BaseException, *, address: str) -> AccessError:
@@ -51,6 +57,16 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, passing)
 
 
+async def ask_again(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return what `ask` returns, which is called once more where the first call failed by what may pass."""
+    try:
+        return await ask()
+    except EXPECTED as error:
+        if not may_pass(error):
+            raise
+    return await ask()
+
+
 def refuses_scripts(error: object) -> bool:
     """Tell whether the server does not run this script, though it may answer plain commands.
 
@@ -62,6 +78,13 @@ def refuses_scripts(error: object) -> bool:
     if isinstance(error, redis_errors.NoPermissionError):
         return "key" not in text or "ACL failure in script" in text
     return not isinstance(error, _STATES) and not text.startswith(_STATE_WORDS) and "WRONGTYPE" not in text
+
+
+def denies_command(error: object) -> bool:
+    """Tell whether the server refuses this very command to this user, or does not know it."""
+    if isinstance(error, redis_errors.NoPermissionError):
+        return True
+    return isinstance(error, redis_errors.ResponseError) and "unknown command" in str(error).lower()
 
 
 def is_wrong_type(error: object) -> bool:
@@ -78,7 +101,7 @@ def _explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, redis_errors.RedisError):
         return _explain_redis(error)
     if isinstance(error, redis_errors.RedisClusterException):
-        return "RedisUnreachable", f"the cluster cannot be used ({one_line(error)})"
+        return _explain_cluster(error)
     if isinstance(error, UnicodeEncodeError):
         return "InvalidQueueKey", "a name or an id holds characters that UTF-8 does not have: check them"
     if isinstance(error, UnicodeDecodeError):
@@ -88,10 +111,21 @@ def _explain(error: BaseException) -> tuple[str, str]:
     return "RedisUnreachable", f"not reachable ({one_line(error) or type(error).__name__})"
 
 
+def _explain_cluster(error: redis_errors.RedisClusterException) -> tuple[str, str]:
+    """Return what kept redis-py from learning where the slots are; a denied CLUSTER SLOTS reads as no Cluster there."""
+    refusals = redis_errors.AuthenticationError | redis_errors.AuthorizationError | redis_errors.NoPermissionError
+    refused = next((one for one in _chain(error) if isinstance(one, refusals)), None)
+    if refused is not None:
+        return _explain_redis(refused)
+    return "RedisUnreachable", f"the cluster cannot be used ({one_line(error).removeprefix(_NO_NODE)})"
+
+
 def _explain_redis(error: redis_errors.RedisError) -> tuple[str, str]:
     text = str(error)
     if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthenticationWrongNumberOfArgsError):
-        return "RedisAuthFailed", "authentication failed: check user name and password"
+        of_sentinels = isinstance(error, SentinelAuthenticationError)
+        where, whose = (" at the Sentinels", "their own ") if of_sentinels else ("", "")
+        return "RedisAuthFailed", f"authentication{where} failed: check {whose}user name and password"
     is_denied = isinstance(error, redis_errors.NoPermissionError | redis_errors.AuthorizationError)
     # What a script is denied comes as an error of the script.
     if is_denied or "ACL failure in script" in text:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from queueworker.errors import QueueWorkerError
+from queueworker.errors import QueueWorkerError, RedisWriteError
 from queueworker.outcome import Attempt, Enqueued
 
 Results = Sequence[Enqueued | QueueWorkerError]
@@ -28,6 +28,7 @@ class Gathering:
     ) -> None:
         self._send, self._most, self._most_characters = send, most, most_characters
         self._waiting: deque[_Waiting] = deque()
+        self._callers: set[asyncio.Future[Enqueued]] = set()
         self._senders: set[asyncio.Task[None]] = set()
         # Not the number of tasks: one that has just ended still stands among them, and sends nothing any more.
         self._sending = 0
@@ -39,12 +40,35 @@ class Gathering:
         """
         future: asyncio.Future[Enqueued] = asyncio.get_running_loop().create_future()
         self._waiting.append((attempt, future))
+        self._callers.add(future)
+        future.add_done_callback(self._callers.discard)
         if self._sending < _REQUESTS:
             self._sending += 1
             sender = asyncio.create_task(self._send_waiting())
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
         return await future
+
+    async def aclose(self) -> None:
+        """Wait until every caller has its answer, and give up what nobody waits for any more.
+
+        Where the wait is cancelled, callers get a RedisWriteError.
+        """
+        try:
+            while self._callers:
+                await asyncio.wait(self._callers)
+        finally:
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """End all attempts, which would open connections anew that nobody closes."""
+        self._waiting.clear()
+        for caller in tuple(self._callers):
+            _settle(caller, RedisWriteError("the queue was closed before Redis answered: the job may have been added"))
+        senders = list(self._senders)
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
 
     async def _send_waiting(self) -> None:
         try:

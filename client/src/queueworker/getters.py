@@ -44,9 +44,11 @@ class QueueGetters(QueueBase):
 
     async def aclose(self) -> None:
         """End the event streams and close the connections that this queue opened."""
-        for stream in tuple(self._streams):
-            await stream.aclose()
-        await super().aclose()
+        try:
+            for stream in tuple(self._streams):
+                await stream.aclose()
+        finally:
+            await super().aclose()
 
     async def stats(self, *, horizon_ms: int = 0, deadline_seconds: float = 5.0) -> QueueSnapshot:
         """Return what the queue holds; raises RedisReadError, never zeros for what could not be read."""

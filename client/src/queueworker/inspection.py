@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import NoPermissionError
@@ -31,38 +32,11 @@ async def find(ask: Ask, raise_for: Callable[[Command, Any], None], keys: QueueK
     `raise_for` raises the error of a reply that must be there; rights that this user lacks for the others are told in
     the record.
     """
-    whole: Command = ("HMGET", keys.job(job_id), *records.FIELDS)
-    probes = [state.probe(keys, job_id) for state in STATES]
-    children = _children_commands(keys, job_id, _CHILDREN)
-    commands = [whole, *probes, *lock_commands(keys, job_id), *children]
-    for _ in range(2):
-        stored, *replies = await ask(commands)
-        if is_wrong_type(stored):
-            return None
-        raise_for(whole, stored)
-        unreadable: dict[str, str] = {}
-        optional = _Optional(unreadable, raise_for)
-        scores = [optional.take("state", *one) for one in zip(probes, replies, strict=False)]
-        place = next((i for i, score in enumerate(scores) if score is not None), None)
+    found = await _look(ask, raise_for, keys, job_id)
+    if found is not None and not found.is_settled:
         # It may have moved from one state into another between two of the commands.
-        if place is not None or "state" in unreadable or not records.is_job(stored):
-            break
-    if place is None and not records.is_job(stored):
-        return None
-    rest = list(zip(commands[1:], replies, strict=True))[len(probes) :]
-    lock = lock_of(*(optional.take("lock", *one) for one in rest[:2]))
-    counts = [optional.take("dependency_counts", *one) for one in rest[2:]]
-    state = None if place is None else STATES[place]
-    return records.decode(
-        job_id,
-        stored,
-        queue=keys.queue,
-        state=UNKNOWN if state is None else state.name,
-        due_on=None if state is None or state.is_list else due_on_of(state, float(scores[place or 0])),
-        lock=lock,
-        dependency_counts=_dependency_counts(counts),
-        unreadable=unreadable,
-    )
+        found = await _look(ask, raise_for, keys, job_id)
+    return found.record(keys, job_id) if found is not None and found.is_there else None
 
 
 async def children(fetch: Fetch, keys: QueueKeys, job_id: str) -> Children:
@@ -95,15 +69,68 @@ async def count_priorities(fetch: Fetch, keys: QueueKeys, wanted: Sequence[int])
 class _Optional:
     """Takes replies that a record can do without where this user lacks the right."""
 
-    def __init__(self, unreadable: dict[str, str], raise_for: Callable[[Command, Any], None]) -> None:
-        self._unreadable, self._raise_for = unreadable, raise_for
+    def __init__(self, raise_for: Callable[[Command, Any], None]) -> None:
+        self.unreadable: dict[str, str] = {}
+        self._raise_for = raise_for
 
     def take(self, what: str, command: Command, reply: Any) -> Any:
         if isinstance(reply, NoPermissionError):
-            self._unreadable[what] = f"the ACL denies {str(command[0]).lower()}: grant +{str(command[0]).lower()}"
+            self.unreadable[what] = f"the ACL denies {str(command[0]).lower()}: grant +{str(command[0]).lower()}"
             return None
         self._raise_for(command, reply)
         return reply
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at a job brought: its fields, its score in each state, and what else was asked with its reply."""
+
+    stored: Sequence[str | None]
+    scores: Sequence[Any]
+    others: Sequence[tuple[Command, Any]]
+    optional: _Optional
+
+    @property
+    def place(self) -> int | None:
+        return next((i for i, score in enumerate(self.scores) if score is not None), None)
+
+    @property
+    def is_there(self) -> bool:
+        return self.place is not None or records.is_job(self.stored)
+
+    @property
+    def is_settled(self) -> bool:
+        return self.place is not None or "state" in self.optional.unreadable or not records.is_job(self.stored)
+
+    def record(self, keys: QueueKeys, job_id: str) -> JobRecord:
+        lock = lock_of(*(self.optional.take("lock", *one) for one in self.others[:2]))
+        counts = [self.optional.take("dependency_counts", *one) for one in self.others[2:]]
+        place = self.place
+        state = None if place is None else STATES[place]
+        return records.decode(
+            job_id,
+            self.stored,
+            queue=keys.queue,
+            state=UNKNOWN if state is None else state.name,
+            due_on=None if state is None or state.is_list else due_on_of(state, float(self.scores[place or 0])),
+            lock=lock,
+            dependency_counts=_dependency_counts(counts),
+            unreadable=self.optional.unreadable,
+        )
+
+
+async def _look(ask: Ask, raise_for: Callable[[Command, Any], None], keys: QueueKeys, job_id: str) -> _Look | None:
+    """Return what there is of a job; None where its key holds another type."""
+    whole: Command = ("HMGET", keys.job(job_id), *records.FIELDS)
+    probes = [state.probe(keys, job_id) for state in STATES]
+    others = [*lock_commands(keys, job_id), *_children_commands(keys, job_id, _CHILDREN)]
+    stored, *replies = await ask([whole, *probes, *others])
+    if is_wrong_type(stored):
+        return None
+    raise_for(whole, stored)
+    optional = _Optional(raise_for)
+    scores = [optional.take("state", *one) for one in zip(probes, replies, strict=False)]
+    return _Look(stored, scores, list(zip(others, replies[len(probes) :], strict=True)), optional)
 
 
 def _children_commands(keys: QueueKeys, job_id: str, reads: Sequence[tuple[str, str]]) -> list[Command]:

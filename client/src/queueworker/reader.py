@@ -7,31 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeVar
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import NoPermissionError, NoScriptError
+from redis.exceptions import AskError
 
-from queueworker import plain, sample
-from queueworker.batch import run_together
-from queueworker.command import Command
-from queueworker.connection import Client, connect, drop_idle_connections, require_decoding
+from queueworker import detailplain, detailsample, plain, sample
+from queueworker.connection import Client, connect, drop_idle_connections, named_master, require_decoding
+from queueworker.details import QueueDetails
 from queueworker.errors import RedisReadError
-from queueworker.failures import EXPECTED, access_error, is_wrong_type, may_pass, refuses_scripts, wrong_type_error
-from queueworker.keys import QueueKeys, missing_hash_tag
+from queueworker.failures import EXPECTED, access_error, ask_again, wrong_type_error
+from queueworker.keys import QueueKeys
+from queueworker.nodes import Nodes
+from queueworker.rounds import CommandFailed, Run
+from queueworker.serverstate import ServerState
 from queueworker.settings import ConnectionSettings
 from queueworker.snapshot import QueueSnapshot
+from queueworker.waiting import Waiter
+from queueworker.ways import Asked, Raw, Ways
 
-# Ways to read, best first: a server that refuses one may take the next.
-_WAYS = ("EVALSHA_RO", "EVALSHA", "plain")
-_TRY_AGAIN_SECONDS = 300
-_CLUSTER_PARALLEL = 32
+_EVENTS_AGAIN_SECONDS = 300
 # Below the usual deadline: a server without TLS says nothing at all to a handshake.
 _HANDSHAKE_SECONDS = 1.5
 
 Outcome = QueueSnapshot | RedisReadError
-_Raw = list[Any] | BaseException
+T = TypeVar("T", QueueSnapshot, QueueDetails)
+_Decode = Callable[[QueueKeys, list[Any]], T]
 
 
 class QueueReader:
@@ -44,9 +48,14 @@ class QueueReader:
         self._client = require_decoding(client)
         self._address = address
         self._clock = clock
-        self._way = 0
-        self._best_way_again_at = 0.0
         self._owned = False
+        self._ways = Ways(client, clock=clock)
+        # What may be read is not the same for both.
+        self._detail_ways = Ways(client, clock=clock)
+        self._nodes = Nodes(client, address=address) if isinstance(client, RedisCluster) else None
+        self._waiter = Waiter(client, address=address)
+        self._states: defaultdict[str, ServerState] = defaultdict(partial(ServerState, address=address, clock=clock))
+        self._events_again_at = float("-inf")
 
     @classmethod
     def open(cls, settings: ConnectionSettings, *, name: str | None = None) -> Self:
@@ -69,166 +78,163 @@ class QueueReader:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the client if this reader opened it."""
+        """Close the connections that this reader opened."""
+        await self._waiter.aclose()
         if self._owned:
             await self._client.aclose()
 
     @property
     def uses_scripts(self) -> bool:
         """Whether the last reading went by script: one moment per queue, and about four times faster."""
-        return _WAYS[self._way] != "plain"
+        return self._ways.name != "plain"
+
+    @property
+    def server_seconds_per_queue(self) -> float | None:
+        """What a reading of one queue cost the server lately, where scripts and INFO are allowed; None until known.
+
+        It is the mean over all calls of EVALSHA_RO (EVALSHA on Redis 6.2) between two looks at `INFO commandstats`,
+        30 s apart at least: details, and the scripts of others that use the same command, are in it. On a Cluster it
+        is that of the node that takes longest.
+        """
+        found = [state.seconds_per_call(self._ways.name) for state in self._states.values()]
+        return max((one for one in found if one is not None), default=None)
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether `wait` can be used: not on a Cluster, where queues lie on several servers."""
+        return self._waiter.can_wait
 
     async def read(
-        self, queues: Sequence[QueueKeys], *, horizon_ms: int = 0, deadline_seconds: float = 2.0
+        self,
+        queues: Sequence[QueueKeys],
+        *,
+        horizon_ms: int | Mapping[QueueKeys, int] = 0,
+        deadline_seconds: float = 2.0,
     ) -> Mapping[QueueKeys, Outcome]:
         """Return a snapshot or an error for every queue asked for; raises nothing for a Redis that fails.
 
-        `horizon_ms` is how far ahead `delayed_due_soon` looks. A server whose role is not master, and one whose memory
-        is full, is an error for all queues, because its numbers are old or its workers cannot work; where ROLE or INFO
-        are denied to this user, that is not known and not reported.
+        `horizon_ms` is how far ahead `delayed_due_soon` looks, for all queues or for each; 0 for one that is not named.
+        A server whose role is not master, and one whose memory is full (looked at once a second), is an error for all
+        queues, because its numbers are old or its workers cannot work; where ROLE or INFO are denied to this user, that
+        is not known and not reported. Where XREVRANGE is denied, `last_event_id` is None.
         """
         wanted = list(dict.fromkeys(queues))
-        try:
-            async with asyncio.timeout(deadline_seconds):
-                return await self._read_patiently(wanted, horizon_ms)
-        except TimeoutError:
-            message = f"Redis {self._address}: no whole answer within {deadline_seconds:g} s"
-            return dict.fromkeys(wanted, RedisReadError(message))
-        except EXPECTED as error:
-            return dict.fromkeys(wanted, access_error(RedisReadError, error, address=self._address))
+        horizons = _horizons(wanted, horizon_ms)
 
-    async def _read_patiently(self, queues: list[QueueKeys], horizon_ms: int) -> dict[QueueKeys, Outcome]:
+        def decode(keys: QueueKeys, values: list[Any]) -> QueueSnapshot:
+            if sample.events_are_denied(values):
+                # Not asked again for a while: each denial is a line in the server's ACL log.
+                self._events_again_at = self._clock() + _EVENTS_AGAIN_SECONDS
+            return sample.snapshot_of(keys, values, horizon_ms=horizons[keys])
+
+        return await self._within(deadline_seconds, wanted, self._ways, self._snapshots(horizons), decode)
+
+    async def read_details(
+        self, queues: Sequence[QueueKeys], *, deadline_seconds: float = 2.0
+    ) -> Mapping[QueueKeys, QueueDetails | RedisReadError]:
+        """Return details or an error for every queue asked for; raises nothing for a Redis that fails.
+
+        It costs the server up to some milliseconds for a queue with 2 000 active jobs, and never reads what jobs carry
+        or return. Role and memory of the server count as in `read`.
+        """
+        asked = Asked(script=detailsample.script(), arguments=detailsample.script_arguments, plain=detailplain.read)
+        wanted = list(dict.fromkeys(queues))
+        return await self._within(deadline_seconds, wanted, self._detail_ways, asked, detailsample.details_of)
+
+    async def wait(self, after: Mapping[QueueKeys, str], *, block_ms: int) -> Mapping[QueueKeys, str]:
+        """Return the queues in whose stream of events something came after the id given, with the first such id.
+
+        Empty when nothing came within `block_ms` (at least 1). For at most 500 queues; several may wait at once, each
+        on a connection of its own, and a task that waits may be cancelled at any moment. Raises RedisReadError: with
+        the reason RedisDenied where this user may not XREAD all of them, with InvalidQueueKey where one of the streams
+        is none, with RedisUnreachable also where the server does not end the block within 2 s. ValueError on a Cluster.
+
+        Give `QueueSnapshot.news_after` of the queue's newest snapshot, never an id of your own or the greater of two:
+        a stream that was flushed, or came with a failover, may go on with smaller ids, of which nothing is told until
+        the id is that of a snapshot again. So a queue is to be read now and then although nothing comes.
+        """
+        return await self._waiter.wait(after, block_ms=block_ms)
+
+    def _snapshots(self, horizons: Mapping[QueueKeys, int]) -> Asked:
+        events = self._clock() >= self._events_again_at
+
+        def arguments(keys: QueueKeys) -> list[str | int]:
+            return sample.script_arguments(keys, horizon_ms=horizons[keys], events=events)
+
+        async def read(
+            run: Run, queues: Sequence[QueueKeys], now_ms: int
+        ) -> dict[QueueKeys, list[Any] | CommandFailed]:
+            return await plain.read(run, queues, now_ms=now_ms, horizons=horizons, events=events)
+
+        return Asked(script=sample.script(), arguments=arguments, plain=read)
+
+    async def _within(
+        self, seconds: float, queues: list[QueueKeys], ways: Ways, asked: Asked, decode: _Decode[T]
+    ) -> dict[QueueKeys, T | RedisReadError]:
         """Read, and once more where a pooled connection had died unnoticed; all other patience is the caller's."""
-        try:
-            return await self._read(queues, horizon_ms)
-        except EXPECTED as error:
-            if not may_pass(error):
-                raise
-        return await self._read(queues, horizon_ms)
 
-    async def _read(self, queues: list[QueueKeys], horizon_ms: int) -> dict[QueueKeys, Outcome]:
-        if isinstance(self._client, RedisCluster):
-            return await self._read_cluster(queues, horizon_ms)
-        if self._way and self._clock() >= self._best_way_again_at:
-            self._way = 0
-        raw, state = await self._sample(queues, horizon_ms)
-        failure = _server_failure(*state, address=self._address)
+        async def ask(some: list[QueueKeys]) -> dict[QueueKeys, T | RedisReadError]:
+            return await self._read(some, ways, asked, decode)
+
+        if self._nodes is not None:
+            results = await self._nodes.read(queues, ask, seconds=seconds)
+            for gone in self._states.keys() - self._nodes.names:
+                del self._states[gone]
+            return results
+        try:
+            async with asyncio.timeout(seconds):
+                return await ask_again(partial(ask, queues))
+        except TimeoutError:
+            late = f"Redis {self._address}: no whole answer within {seconds:g} s{named_master(self._client)}"
+            failure = RedisReadError(late)
+        except EXPECTED as error:
+            failure = access_error(RedisReadError, error, address=self._address)
+        return dict.fromkeys(queues, failure)
+
+    async def _read(
+        self, queues: list[QueueKeys], ways: Ways, asked: Asked, decode: _Decode[T]
+    ) -> dict[QueueKeys, T | RedisReadError]:
+        state = self._states[self._nodes.name_of(queues[0]) if self._nodes is not None and queues else ""]
+        beside = state.commands()
+        raw, replies = await ways.read(asked, queues, beside=beside)
+        failure = state.failure(beside, replies)
         if failure is not None and failure.reason == "RoleNotMaster":
             await drop_idle_connections(self._client)
         if failure is not None:
             return dict.fromkeys(queues, failure)
-        return {keys: self._outcome(keys, raw[keys]) for keys in queues}
+        results = {keys: self._outcome(keys, raw[keys], decode) for keys in queues}
+        if len(queues) > 1:
+            for keys in [keys for keys in queues if _is_elsewhere(raw[keys])]:
+                results[keys] = await self._read_alone(keys, ways, asked, decode)
+        return results
 
-    async def _read_cluster(self, queues: list[QueueKeys], horizon_ms: int) -> dict[QueueKeys, Outcome]:
-        """Read queue by queue: each may live on another node. The client asks masters only, so the role is known."""
-        limit = asyncio.Semaphore(_CLUSTER_PARALLEL)
+    async def _read_alone(self, keys: QueueKeys, ways: Ways, asked: Asked, decode: _Decode[T]) -> T | RedisReadError:
+        """Read one queue, by which the client learns where its slot is now; a failure is none of the other queues'."""
+        try:
+            return (await self._read([keys], ways, asked, decode))[keys]
+        except EXPECTED as error:
+            return access_error(RedisReadError, error, address=self._address)
 
-        async def read_one(keys: QueueKeys) -> Outcome:
-            if not keys.has_hash_tag:
-                message = f"Redis {self._address}: {missing_hash_tag(keys)}"
-                return RedisReadError(message, reason="InvalidQueueKey")
-            async with limit:
-                try:
-                    raw, state = await self._sample([keys], horizon_ms)
-                except EXPECTED as error:
-                    return access_error(RedisReadError, error, address=self._address)
-            return _server_failure(*state, address=self._address) or self._outcome(keys, raw[keys])
-
-        if self._way and self._clock() >= self._best_way_again_at:
-            self._way = 0
-        await self._client.initialize()
-        return dict(zip(queues, await asyncio.gather(*map(read_one, queues)), strict=True))
-
-    async def _sample(self, queues: list[QueueKeys], horizon_ms: int) -> tuple[dict[QueueKeys, _Raw], tuple[Any, Any]]:
-        """Return what each queue brought, and the replies to ROLE and INFO of the server."""
-        raw: dict[QueueKeys, _Raw] = {}
-        state: tuple[Any, Any] | None = None
-        rest = queues
-        while rest or state is None:
-            way = _WAYS[self._way]
-            if way == "plain":
-                replies, state = await self._sample_plain(rest, horizon_ms)
-            else:
-                replies, state = await self._sample_by_script(way, rest, horizon_ms)
-            raw |= replies
-            rest = [keys for keys in rest if _refused(way, replies[keys])]
-            if rest:
-                self._step_down(from_way=way)
-        wrong = [keys for keys in queues if is_wrong_type(raw[keys])]
-        if wrong:
-            # The script only knows that some key is wrong; the plain commands know which.
-            raw |= (await self._sample_plain(wrong, horizon_ms))[0]
-        return raw, state
-
-    def _step_down(self, *, from_way: str) -> None:
-        # Readings of a Cluster run side by side: only the first that is refused changes the way.
-        if _WAYS[self._way] == from_way:
-            self._way += 1
-            self._best_way_again_at = self._clock() + _TRY_AGAIN_SECONDS
-
-    async def _sample_by_script(
-        self, command: str, queues: list[QueueKeys], horizon_ms: int
-    ) -> tuple[dict[QueueKeys, _Raw], tuple[Any, Any]]:
-        sha1 = sample.script().sha1
-        calls = {keys: (command, sha1, *sample.script_arguments(keys, horizon_ms=horizon_ms)) for keys in queues}
-        role, memory, *replies = await self._run([("ROLE",), ("INFO", "memory"), *calls.values()], near=queues)
-        raw: dict[QueueKeys, _Raw] = dict(zip(queues, replies, strict=True))
-        missing = [keys for keys in queues if isinstance(raw[keys], NoScriptError)]
-        if missing:
-            again = [("SCRIPT LOAD", sample.script().source), *(calls[keys] for keys in missing)]
-            loaded, *replies = await self._run(again, near=missing)
-            if isinstance(loaded, BaseException):
-                replies = [loaded] * len(missing)
-            raw |= zip(missing, replies, strict=True)
-        return raw, (role, memory)
-
-    async def _sample_plain(
-        self, queues: list[QueueKeys], horizon_ms: int
-    ) -> tuple[dict[QueueKeys, _Raw], tuple[Any, Any]]:
-        role, memory, now = await self._run([("ROLE",), ("INFO", "memory"), ("TIME",)], near=queues)
-        if isinstance(now, BaseException):
-            raise now
-        now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
-
-        async def run(commands: Sequence[Command]) -> list[Any]:
-            return await self._run(commands, near=queues)
-
-        raw = await plain.read(run, queues, now_ms=now_ms, horizon_ms=horizon_ms)
-        return {**raw}, (role, memory)
-
-    async def _run(self, commands: Sequence[Command], *, near: list[QueueKeys]) -> list[Any]:
-        return await run_together(self._client, commands, near=near[0].base if near else "")
-
-    def _outcome(self, keys: QueueKeys, raw: _Raw) -> Outcome:
-        if isinstance(raw, plain.CommandFailed) and raw.wrong_type:
+    def _outcome(self, keys: QueueKeys, raw: Raw, decode: _Decode[T]) -> T | RedisReadError:
+        if isinstance(raw, CommandFailed) and raw.wrong_type:
             return wrong_type_error(raw.key, address=self._address)
-        if isinstance(raw, plain.CommandFailed):
+        if isinstance(raw, CommandFailed):
             raw = raw.error
         if isinstance(raw, BaseException):
             return access_error(RedisReadError, raw, address=self._address)
         try:
-            return sample.snapshot_of(keys, raw)
+            return decode(keys, raw)
         except (TypeError, ValueError, OverflowError) as error:
             message = f"Redis {self._address}: queue {keys.queue} holds a value that BullMQ does not write: {error}"
             return RedisReadError(message, reason="InvalidQueueKey")
 
 
-def _refused(way: str, reply: _Raw) -> bool:
-    # EVALSHA asks for write access to its keys, which a read-only user lacks; the other ways do not.
-    return way != "plain" and (refuses_scripts(reply) or (way == "EVALSHA" and isinstance(reply, NoPermissionError)))
+def _is_elsewhere(raw: Raw) -> bool:
+    """Whether a node of a Cluster said that the queue is on another one."""
+    return isinstance(raw.error if isinstance(raw, CommandFailed) else raw, AskError)
 
 
-def _server_failure(role: Any, memory: Any, *, address: str) -> RedisReadError | None:
-    if isinstance(role, list | tuple) and role and str(role[0]) != "master":
-        message = f"Redis {address}: its role is {role[0]}, not master: connect to the master"
-        return RedisReadError(message, reason="RoleNotMaster")
-    if isinstance(memory, dict) and _is_full(memory):
-        message = f"its memory is full ({memory['maxmemory']} bytes, noeviction): raise maxmemory or remove jobs"
-        return RedisReadError(f"Redis {address}: {message}", reason="RedisMemoryFull")
-    return None
-
-
-def _is_full(memory: Mapping[str, Any]) -> bool:
-    limit = int(memory.get("maxmemory", 0))
-    counted = int(memory.get("used_memory", 0)) - int(memory.get("mem_not_counted_for_evict", 0))
-    return bool(limit) and memory.get("maxmemory_policy") == "noeviction" and counted > limit
+def _horizons(queues: Sequence[QueueKeys], horizon_ms: int | Mapping[QueueKeys, int]) -> dict[QueueKeys, int]:
+    if isinstance(horizon_ms, int):
+        return dict.fromkeys(queues, max(0, horizon_ms))
+    return {keys: max(0, horizon_ms.get(keys, 0)) for keys in queues}

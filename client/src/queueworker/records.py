@@ -5,7 +5,7 @@ Sources: `Job.fromJSON` of BullMQ for Node, `includes/storeJob.lua`, `includes/p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -192,12 +192,12 @@ class _Values:
             self._tell(name, "not JSON")
             return text
 
-    def json_of(self, name: str, kind: Callable[[], Any]) -> Any:
+    def json_of(self, name: str, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
         value = self.json(name)
         if value is None or (kind is list and value == {}):
             # Lua writes an empty list as an empty object.
             return kind()
-        if isinstance(value, kind):  # type: ignore[arg-type]
+        if isinstance(value, kind):
             return value
         if name not in self._told:
             self._tell(name, f"not a JSON {'object' if kind is dict else 'list'}")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from queueworker import scripts
-from queueworker.decoding import whole_number
-from queueworker.keys import RATE_LIMIT_REACHED, QueueKeys
+from queueworker.decoding import json_or_text, whole_number
+from queueworker.keys import LAST_EXACT, RATE_LIMIT_REACHED, QueueKeys
 from queueworker.snapshot import QueueSnapshot
 
 PARTS = (
@@ -31,11 +31,14 @@ PARTS = (
     "metrics:completed",
     "metrics:failed",
     "repeat",
+    "events",
 )
 WAIT_TAIL = 4
 """Jobs looked at where `wait` is left: a lifo job is newer than its neighbours, one given back is older."""
 PRIORITIES = 16
 """Populated priorities whose oldest job is looked at, the most urgent ones first."""
+DENIED = ""
+"""What stands for the newest event where this user may not look for it."""
 
 
 @cache
@@ -45,9 +48,12 @@ def script() -> scripts.Script:
     return scripts.script_of("snapshot", source, number_of_keys=len(PARTS))
 
 
-def script_arguments(keys: QueueKeys, *, horizon_ms: int) -> list[str | int]:
-    """Return what EVALSHA takes after the script's SHA-1: the number of keys, the keys, the arguments."""
-    return [*_keys_and_base(keys), horizon_ms, WAIT_TAIL, PRIORITIES]
+def script_arguments(keys: QueueKeys, *, horizon_ms: int, events: bool = True) -> list[str | int]:
+    """Return what EVALSHA takes after the script's SHA-1: the number of keys, the keys, the arguments.
+
+    `events` is whether to look for the newest event.
+    """
+    return [*_keys_and_base(keys), horizon_ms, WAIT_TAIL, PRIORITIES, int(events)]
 
 
 # The same queues are read again and again.
@@ -56,14 +62,22 @@ def _keys_and_base(keys: QueueKeys) -> tuple[str | int, ...]:
     return len(PARTS), *map(keys.of, PARTS), keys.base
 
 
-def snapshot_of(keys: QueueKeys, values: Sequence[Any]) -> QueueSnapshot:
-    """Return the snapshot of one list of values; raises ValueError if it is not whole."""
+def events_are_denied(values: Any) -> bool:
+    """Tell whether this user may not look for the newest event."""
+    return isinstance(values, list) and bool(values) and values[-1] == DENIED
+
+
+def snapshot_of(keys: QueueKeys, values: Sequence[Any], *, horizon_ms: int) -> QueueSnapshot:
+    """Return the snapshot of one list of values, read with this horizon; raises ValueError if it is not whole."""
     (
-        now_ms, exists, wait, paused_list, prioritized, active, delayed, due, due_soon, next_delayed, waiting_children,
-        completed, failed, paused, concurrency, limit, duration, limiter, limiter_ttl, added, completed_count,
-        failed_count, next_scheduler, oldest_ready,
+        now_ms, exists, wait, paused_list, prioritized, active, delayed, due, due_quarter, due_half, due_soon,
+        next_delayed, waiting_children, completed, failed, paused, concurrency, limit, duration, limiter, limiter_ttl,
+        added, completed_count, failed_count, next_scheduler, oldest_waiting, oldest_prioritized, newest_event,
     ) = values  # fmt: skip
-    limit_max = _number(limit)
+    limit_max, next_delayed_ms = _number(limit), _number(next_delayed)
+    ready = [since for since in (oldest_waiting, oldest_prioritized) if since is not None]
+    if next_delayed_ms is not None and next_delayed_ms <= now_ms:
+        ready.append(next_delayed_ms)
     return QueueSnapshot(
         prefix=keys.prefix,
         queue=keys.queue,
@@ -74,14 +88,14 @@ def snapshot_of(keys: QueueKeys, values: Sequence[Any]) -> QueueSnapshot:
         delayed=int(delayed),
         delayed_due=int(due),
         delayed_due_soon=int(due_soon),
-        next_delayed_ms=_number(next_delayed),
+        next_delayed_ms=next_delayed_ms,
         active=int(active),
         waiting_children=int(waiting_children),
         completed=int(completed),
         failed=int(failed),
         legacy_paused=int(paused_list),
         paused=paused is not None,
-        oldest_ready_ms=_number(oldest_ready),
+        oldest_ready_ms=min(ready, default=None),
         global_concurrency=_number(concurrency),
         rate_limit_max=limit_max,
         rate_limit_duration_ms=_number(duration),
@@ -90,20 +104,27 @@ def snapshot_of(keys: QueueKeys, values: Sequence[Any]) -> QueueSnapshot:
         completed_count=_number(completed_count),
         failed_count=_number(failed_count),
         next_scheduler_ms=_number(next_scheduler),
+        horizon_ms=horizon_ms,
+        delayed_due_quarter=int(due_quarter),
+        delayed_due_half=int(due_half),
+        oldest_waiting_ms=oldest_waiting,
+        oldest_prioritized_ms=oldest_prioritized,
+        last_event_id=newest_event or None,
     )
 
 
-def ready_since(added: object, options: object, processed: object) -> int | None:
-    """Return since when (Unix ms) a waiting job is ready, from its fields timestamp, opts (decoded) and processedOn.
+def ready_since(added: object, options: str | None, processed: object) -> int | None:
+    """Return since when (Unix ms) a waiting job is ready, from its fields timestamp, opts (JSON) and processedOn.
 
     Promotion zeroes the field `delay`, so the delay is taken from opts; a retried job was last taken at processedOn.
     """
-    added_ms = _float(added)
+    added_ms = _moment(added)
     if added_ms is None:
         return None
-    delay = options.get("delay") if isinstance(options, dict) else None
-    delay_ms = max(0, delay) if isinstance(delay, int | float) and not isinstance(delay, bool) else 0
-    return int(max(added_ms + delay_ms, _float(processed) or 0))
+    decoded = json_or_text(options) if options and '"delay"' in options else None
+    delay = decoded.get("delay") if isinstance(decoded, dict) else None
+    delay_ms = _moment(delay) if isinstance(delay, int | float) and not isinstance(delay, bool) else None
+    return math.floor(max(added_ms, added_ms + (delay_ms or 0), _moment(processed) or 0))
 
 
 def _limited_for(*, taken: int, limit: int | None, ttl_ms: int) -> int:
@@ -112,12 +133,12 @@ def _limited_for(*, taken: int, limit: int | None, ttl_ms: int) -> int:
     return ttl_ms if reached and ttl_ms > 0 else 0
 
 
-def _float(value: object) -> float | None:
+def _moment(value: object) -> float | None:
     try:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) < LAST_EXACT else None
 
 
 def _number(value: object) -> int | None:

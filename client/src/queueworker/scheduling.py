@@ -110,13 +110,29 @@ class QueueScheduling(QueueBase):
         except (UnicodeEncodeError, OverflowError) as error:
             raise InvalidJobError(f"scheduler {plan.id!a}: a name, an id or a number cannot be sent: {error}") from None
         keys = [self.keys.of(part) for part in _KEYS]
-        reply = await self._persist(
-            lambda: self._run_script("addJobScheduler", keys, [*words, now_ms, self.keys.base, ""])
-        )
+
+        async def send() -> Any:
+            await self._forget_offset(plan)
+            return await self._run_script("addJobScheduler", keys, [*words, now_ms, self.keys.base, ""])
+
+        reply = await self._persist(send)
         if isinstance(reply, int):
             return await self._after_refusal(plan, reply, next_ms)
         job_id = str(reply[0])
         return Scheduled(plan.id, job_id, int(job_id.rpartition(":")[2]))
+
+    async def _forget_offset(self, plan: Schedule) -> None:
+        """Remove the offset of another interval: the script would keep it, and add it to the next run after a late one.
+
+        So a scheduler that went from hourly to ten times a second stood still for most of an hour when it missed a run.
+        """
+        if plan.every is None or plan.offset is not None:
+            return
+        key = self.keys.of(f"repeat:{plan.id}")
+        [stored] = await self._run([("HGET", key, "every")])
+        raise_first([stored])
+        if stored != str(plan.every):
+            raise_first(await self._run([("HDEL", key, "offset")]))
 
     async def _after_refusal(self, plan: Schedule, code: int, next_ms: int) -> Scheduled:
         """Return what is stored where it is our own request that collided with itself; raises JobRefusedError."""

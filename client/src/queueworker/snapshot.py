@@ -44,11 +44,30 @@ class QueueSnapshot:
     """Monotonic counters of `metrics:*`; None where no worker keeps metrics."""
     failed_count: int | None
     next_scheduler_ms: int | None
+    horizon_ms: int = 0
+    """How far ahead `delayed_due_soon` looks; the two below look a quarter and half as far."""
+    delayed_due_quarter: int = 0
+    delayed_due_half: int = 0
+    oldest_waiting_ms: int | None = None
+    """Since when the oldest job of `wait` is ready,"""
+    oldest_prioritized_ms: int | None = None
+    """and the oldest of `prioritized`: BullMQ takes everything in `wait` first."""
+    last_event_id: str | None = None
+    """Id of the newest entry of the `events` stream; None where it has none, and where this user may not look."""
 
     @property
     def backlog(self) -> int:
         """Jobs that a free slot could take now: waiting, prioritized, and delayed but due."""
         return self.waiting + self.prioritized + self.delayed_due
+
+    @property
+    def news_after(self) -> str:
+        """The id after which an event is news: what `QueueReader.wait` takes.
+
+        Without a newest event it is the server's time, not the beginning of the stream: where this user may not look
+        for the newest event, the oldest one would be news for ever.
+        """
+        return self.last_event_id or f"{self.now_ms - 1}-{2**64 - 1}"
 
     @property
     def oldest_age_seconds(self) -> float | None:

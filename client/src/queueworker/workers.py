@@ -5,6 +5,7 @@ Written by the workers' heartbeat; workers of other make tell nothing here, and 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from queueworker.keys import whole_score
 
 ALIVE_WITHIN_MS = 15_000
 """A worker is called alive while its last heartbeat is younger: five beats at the usual pace of 3 s."""
+
+
+_CLASS = re.compile(r"h[0-9]{1,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def decode_statistics(stored: Mapping[str, str]) -> list[JobStatistics]:
     for key, text in stored.items():
         name, colon, what = key.rpartition(":")
         number = whole_number(text)
-        if colon and number is not None:
+        if colon and number is not None and number >= 0:
             fields[name][what] = number
     found = [
         JobStatistics(name, of["jobs"], of["ms"], _histogram(of))
@@ -105,7 +109,8 @@ def decode_statistics(stored: Mapping[str, str]) -> list[JobStatistics]:
 
 
 def _histogram(fields: Mapping[str, int]) -> dict[int, int]:
-    return {int(what[1:]): count for what, count in fields.items() if what[:1] == "h" and what[1:].isdecimal()}
+    # Of the classes 0 to 99 no worker gets to 50, and no double is too small for them.
+    return {int(what[1:]): count for what, count in fields.items() if _CLASS.fullmatch(what)}
 
 
 def _count(said: Mapping[str, Any], name: str) -> int | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from queueworker_operator.cluster.port import ClusterUnavailableError
+from queueworker_operator.cluster.port import ClusterError, ClusterUnavailableError
 
 K = TypeVar("K", bound=Hashable)
 logger = logging.getLogger(__name__)
@@ -23,7 +24,9 @@ class LoopSettings:
     """How the loop spends its time; seconds."""
 
     concurrency: int = 64
-    """Keys looked at at the same time."""
+    """Keys looked at at the same time;"""
+    urgent_concurrency: int = 16
+    """so many more where they are urgent."""
     deadline: float = 60.0
     """A look that takes longer has failed."""
     backoff: float = 1.0
@@ -56,6 +59,7 @@ class Loop(Generic[K]):
         self._on_failure = on_failure
         self._due: dict[K, float] = {}
         self._queue: list[tuple[float, int, K]] = []
+        self._urgent: dict[K, None] = {}
         self._sequence = 0
         self._running: dict[K, asyncio.Task[None]] = {}
         self._failures: dict[K, int] = {}
@@ -64,12 +68,19 @@ class Loop(Generic[K]):
         self.heartbeat: float = clock()
         """When the loop last went round, by its clock."""
 
-    def wake(self, key: K, *, fresh: bool = False) -> None:
-        """Look at the key soon. `fresh`: the object itself changed, so its earlier failures say nothing."""
+    def wake(self, key: K, *, fresh: bool = False, urgent: bool = False) -> None:
+        """Look at the key soon.
+
+        `fresh`: the object itself changed, so its earlier failures say nothing. `urgent`: before all that are not.
+        """
         if fresh:
             self._failures.pop(key, None)
             self._not_before.pop(key, None)
-        self._schedule(key, self._clock())
+        now = self._clock()
+        self._schedule(key, now)
+        if urgent and self._not_before.get(key, now) <= now:
+            self._urgent[key] = None
+            self._changed.set()
 
     def wake_in(self, key: K, seconds: float) -> None:
         """Look at the key after so many seconds at the latest."""
@@ -103,13 +114,22 @@ class Loop(Generic[K]):
         heapq.heapify(self._queue)
 
     def _start_due(self) -> None:
-        while self._queue and self._queue[0][0] <= self._clock() and len(self._running) < self._settings.concurrency:
+        now, settings = self._clock(), self._settings
+        for key in [key for key in self._urgent if key not in self._running]:
+            if len(self._running) >= settings.concurrency + settings.urgent_concurrency:
+                break
+            del self._urgent[key]
+            if self._due.get(key, math.inf) <= now:
+                self._start(key)
+        while self._queue and self._queue[0][0] <= now and len(self._running) < settings.concurrency:
             when, _, key = heapq.heappop(self._queue)
             # An entry that a sooner one overtook is void; for a key at work the end of its call puts the wake back.
-            if self._due.get(key) != when or key in self._running:
-                continue
-            del self._due[key]
-            self._running[key] = asyncio.create_task(self._call(key), name=f"reconcile {key}")
+            if self._due.get(key) == when and key not in self._running:
+                self._start(key)
+
+    def _start(self, key: K) -> None:
+        del self._due[key]
+        self._running[key] = asyncio.create_task(self._call(key), name=f"reconcile {key}")
 
     async def _call(self, key: K) -> None:
         again: float | None
@@ -145,7 +165,7 @@ class Loop(Generic[K]):
         return pause
 
     def _report(self, key: K, error: Exception, pause: float) -> None:
-        if isinstance(error, ClusterUnavailableError):
+        if isinstance(error, ClusterError):
             logger.warning("%s: %s; again in %.0f s", key, error, pause)
         else:
             logger.error("%s: the reconcile failed; again in %.0f s", key, pause, exc_info=error)

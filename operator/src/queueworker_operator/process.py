@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-import os
 import random
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import kopf
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from queueworker.errors import QueueWorkerError
 from queueworker.keys import QueueKeys
-from queueworker.settings import ConnectionSettings, Node
-from queueworker_operator import handlers
-from queueworker_operator.api.reasons import ConditionReason
-from queueworker_operator.api.v1alpha1 import GROUP, PLURAL, VERSION
+from queueworker.settings import ConnectionSettings
 from queueworker_operator.cluster.connection import open_guarded_reader
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
-from queueworker_operator.cluster.kubernetes.requests import path_of
-from queueworker_operator.cluster.port import ClusterError, Key, Resource
+from queueworker_operator.cluster.kubernetes.rivals import AutoscalerWatch
+from queueworker_operator.cluster.port import Key, Resource
+from queueworker_operator.cluster.rivals import Rivals
+from queueworker_operator.handlers import Door
 from queueworker_operator.loop import Loop
 from queueworker_operator.metrics import Metrics
+from queueworker_operator.probes import Probes
 from queueworker_operator.queues import Pace, Queues, Reading
 from queueworker_operator.queues.registry import open_reader
 from queueworker_operator.reconciler import Reconciler, ReconcilerSettings
 from queueworker_operator.settings import OperatorSettings
+from queueworker_operator.start import Start
+from queueworker_operator.watches import watch
 
 logger = logging.getLogger(__name__)
 
@@ -48,18 +47,27 @@ class Operator:
         registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
-        pace = Pace(busy=settings.busy_seconds, quiet=settings.quiet_seconds, deadline=settings.read_deadline_seconds)
+        pace = Pace(
+            busy=settings.busy_seconds,
+            quiet=settings.quiet_seconds,
+            polled=settings.polled_seconds,
+            deadline=settings.read_deadline_seconds,
+        )
         self._settings = settings
         self._store: dict[Key, Resource] = {}
-        self._metrics = Metrics(registry)
-        self._cluster = KubernetesCluster(requests)
+        self._metrics = Metrics(registry, clock=time.monotonic)
+        self._rivals = Rivals(self._store)
+        self._rivals.look_again = self._look_again
+        self._autoscalers = AutoscalerWatch(requests, self._rivals, settings.namespaces)
+        self._cluster = KubernetesCluster(requests, rivals=self._rivals)
         self._queues: Queues[Key] = Queues(
-            wake=lambda key: self._loop.wake(key),
+            wake=self._queue_spoke,
             clock=time.monotonic,
             random=random.random,
             pace=pace,
             open_reader=open_reader if settings.allow_loopback_redis else open_guarded_reader,
             read_done=self._read_done,
+            discarded=lambda settings, queue: self._metrics.discarded(settings.address, queue),
         )
         self._reconciler = Reconciler(
             store=self._store,
@@ -69,6 +77,8 @@ class Operator:
             settings=ReconcilerSettings(tls_directory=directory, allow_local_redis=settings.allow_loopback_redis),
             now=time.time,
             clock=time.monotonic,
+            tell_in=lambda key, seconds: self._telling.wake_in(key, seconds),
+            dropped=self._rivals.dropped,
         )
         self._loop: Loop[Key] = Loop(
             self._reconciler,
@@ -76,9 +86,29 @@ class Operator:
             random=random.random,
             on_failure=lambda key, error: self._metrics.reconcile_failed(),
         )
-        self._task: asyncio.Task[None] | None = None
+        self._telling: Loop[Key] = Loop(self._reconciler.tell, clock=time.monotonic, random=random.random)
+        self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._watching = asyncio.Event()
+        self._door = Door(
+            store=self._store,
+            wake=self._loop.wake,
+            workers_changed=self._workers_changed,
+            workers_seen=self._cluster.saw,
+            rivals=self._rivals,
+        )
+        self._first = Start(
+            cluster=self._cluster,
+            door=self._door,
+            list_autoscalers=self._autoscalers.list,
+            is_decided=lambda key: self._reconciler.decision(key) is not None,
+            progress=self._reconciler.progress,
+            namespaces=settings.namespaces,
+            stop=self._stop,
+            clock=time.monotonic,
+            random=random.random,
+        )
+        self._probes = Probes(metrics=self._metrics.text, health=self._ill, readiness=self._unready)
         self.broken = False
         """Whether the loop ended by itself."""
 
@@ -87,44 +117,55 @@ class Operator:
 
         Raises QueueWorkerError where it cannot listen, and ClusterError where it may no longer watch.
         """
-        registry = kopf.OperatorRegistry()
-        handlers.register(
-            registry,
-            handlers.Door(store=self._store, wake=self._loop.wake, workers_changed=self._reconciler.workers_changed),
-        )
-        kopf.on.login(registry=registry, id="login")(_login)
-        kopf.on.startup(registry=registry, id="start")(self._start)
-        kopf.on.cleanup(registry=registry, id="end")(self._end)
-        server = await self._serve_probes()
-        namespaces = self._settings.namespaces
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # kopf puts its own in their place.
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        await self._probes.open(self._settings.metrics_host, self._settings.metrics_port)
         try:
-            await kopf.operator(
-                registry=registry,
-                settings=handlers.kopf_settings(),
-                standalone=True,
-                clusterwide=not namespaces,
-                namespaces=namespaces,
-                stop_flag=self._stop,
-                ready_flag=self._watching,
-            )
-        except Exception as error:
-            # kopf gives up a watch that is refused, by errors that have no public names.
-            message = f"the watches broke: {error}; are the CRD and the operator's rights still there?"
-            raise ClusterError(message, reason=ConditionReason.CLUSTER_DENIED) from error
+            await self._first.read()
+            if self._stop.is_set():
+                return
+            _spare_the_collector()
+            self._start()
+            await self._first.decide()
+            if not self._stop.is_set():
+                await self._watch()
         finally:
-            await server.cleanup()
+            await self._end()
 
-    async def _start(self, **_: Any) -> None:
-        self._task = asyncio.create_task(self._loop.run(), name="loop")
-        self._task.add_done_callback(self._loop_ended)
+    async def _watch(self) -> None:
+        self._tasks.append(asyncio.create_task(self._first.follow(), name="follow"))
+        self._tasks[-1].add_done_callback(self._follow_ended)
+        await watch(self._door, self._settings.namespaces, stop=self._stop, ready=self._watching, end=self._end)
+
+    def _workers_changed(self, key: Key) -> None:
+        self._loop.wake_in(key, self._reconciler.workers_changed(key))
+
+    def _look_again(self, key: Key) -> None:
+        self._reconciler.workers_changed(key)
+        self._loop.wake(key, fresh=True)
+
+    def _start(self) -> None:
+        runs = {"loop": self._loop.run(), "telling": self._telling.run(), "autoscalers": self._autoscalers.run()}
+        for name, run in runs.items():
+            task = asyncio.create_task(run, name=name)
+            task.add_done_callback(self._loop_ended)
+            self._tasks.append(task)
         which = ", ".join(self._settings.namespaces) or "all namespaces"
         logger.info("the operator serves the QueueWorkers of %s", which)
 
     async def _end(self, **_: Any) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._queues.close()
+        # For tasks that are left kopf waits 5 s: its own that waits for the flag, and one for each open connection.
+        self._stop.set()
+        await self._probes.close()
+
+    def _queue_spoke(self, key: Key) -> None:
+        self._loop.wake(key, urgent=self._reconciler.is_urgent(key))
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -132,34 +173,17 @@ class Operator:
             logger.critical("the loop broke: the operator ends", exc_info=task.exception())
             self._stop.set()
 
-    async def _serve_probes(self) -> web.AppRunner:
-        app = web.Application()
-        app.router.add_get("/metrics", self._answer_metrics)
-        app.router.add_get("/healthz", self._answer_health)
-        app.router.add_get("/readyz", self._answer_ready)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        host, port = self._settings.metrics_host, self._settings.metrics_port
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise QueueWorkerError(f"cannot listen on {host}:{port}: {error}; choose another --metrics-port") from error
-        return runner
+    def _follow_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._loop_ended(task)
 
-    async def _answer_metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def _ill(self) -> str | None:
+        age = time.monotonic() - min(self._loop.heartbeat, self._telling.heartbeat)
+        return f"the loop has stood still for {age:.0f} s" if self.broken or age > STALE_SECONDS else None
 
-    async def _answer_health(self, _: web.Request) -> web.Response:
-        age = time.monotonic() - self._loop.heartbeat
-        if self.broken or age > STALE_SECONDS:
-            return web.Response(status=503, text=f"the loop has stood still for {age:.0f} s\n")
-        return web.Response(text="ok\n")
-
-    async def _answer_ready(self, _: web.Request) -> web.Response:
-        if not self._watching.is_set():
-            return web.Response(status=503, text="the watches are not open yet\n")
-        return await self._answer_health(_)
+    def _unready(self) -> str | None:
+        told = self._watching.is_set() and not self._door.untold
+        return self._ill() if told else "the watches are not open yet"
 
     def _read_done(self, settings: ConnectionSettings, readings: Mapping[QueueKeys, Reading], seconds: float) -> None:
         self._metrics.read(
@@ -170,6 +194,17 @@ class Operator:
         )
 
 
+def _spare_the_collector() -> None:
+    """Let the garbage collector pass over what stays anyway, and go through the rest more seldom.
+
+    With a thousand QueueWorkers it took half of the CPU time: what is kept of them grows, and it is looked at whole
+    each time. Little of what is dropped is a cycle: what the start left of them, some hundred KB, is not looked for.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
+
+
 async def run(settings: OperatorSettings) -> int:
     """Run an operator until it is told to end; return its exit code.
 
@@ -177,33 +212,9 @@ async def run(settings: OperatorSettings) -> int:
     """
     requests = await Requests.connect()
     try:
-        await _check(requests, settings)
         with tempfile.TemporaryDirectory(prefix="queueworker-operator-") as directory:
             operator = Operator(requests, settings, directory=Path(directory))
             await operator.serve()
             return 1 if operator.broken else 0
     finally:
         await requests.close()
-
-
-async def _check(requests: Requests, settings: OperatorSettings) -> None:
-    """Raise ClusterError unless QueueWorkers can be listed: kopf would wait for ever and say nothing."""
-    for namespace in settings.namespaces or (None,):
-        within = ("namespaces", namespace) if namespace is not None else ()
-        where = f"in {namespace}" if namespace is not None else "in all namespaces"
-        try:
-            await requests.get(
-                path_of("apis", GROUP, VERSION, *within, PLURAL), attempt=f"list the QueueWorkers {where}", limit="1"
-            )
-        except ClusterError as error:
-            message = f"{error}; are the CRD and the operator's rights there? `queueworker crd` prints the CRD"
-            raise ClusterError(message, reason=error.reason) from error
-
-
-def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    account = kopf.login_with_service_account(**kwargs)
-    if account is None:
-        return kopf.login_with_kubeconfig(**kwargs)
-    # kopf asks DNS for the API server; the kubelet's variables hold before DNS does, and are what our requests use.
-    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    return replace(account, server=f"https://{Node(host=host, port=int(port))}") if host else account

@@ -20,9 +20,10 @@ from queueworker_operator.cluster.port import Key
 from queueworker_operator.documents import Documents
 from queueworker_operator.loop import Loop
 from queueworker_operator.metrics import Metrics
-from queueworker_operator.queues import Pace, Queues
+from queueworker_operator.queues import Pace, Queues, Reading
 from queueworker_operator.reconciler import Reconciler, ReconcilerSettings
 from queueworker_operator.scaling.decision import Decision
+from queueworker_operator.scaling.observation import WorkersObservation
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Row:
     reason: str
     message: str
     problem: str | None
-    """Why a worker is not ready."""
+    """Why nobody works on it, or nobody knows: a queue that cannot be read, a target, a worker that is not ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +96,21 @@ class LocalRuntime:
         )
         self.cluster = LocalCluster(self._documents.objects, local, changed=self._workers_changed)
         self._queues: Queues[Key] = Queues(
-            wake=lambda key: self._loop.wake(key), clock=time.monotonic, random=random.random, pace=settings.pace
+            wake=self._queue_spoke, clock=time.monotonic, random=random.random, pace=settings.pace
         )
         self._reconciler = Reconciler(
             store=self._store,
             cluster=self.cluster,
             queues=self._queues,
-            metrics=Metrics(CollectorRegistry()),
+            metrics=Metrics(CollectorRegistry(), clock=time.monotonic),
             settings=ReconcilerSettings(tls_directory=directory, allow_local_redis=True),
             now=time.time,
             clock=time.monotonic,
+            tell_in=lambda key, seconds: self._telling.wake_in(key, seconds),
         )
         self._loop: Loop[Key] = Loop(self._reconciler, clock=time.monotonic, random=random.random)
-        self._task = asyncio.create_task(self._loop.run(), name="loop")
+        self._telling: Loop[Key] = Loop(self._reconciler.tell, clock=time.monotonic, random=random.random)
+        self._task = asyncio.create_task(self._run(), name="loops")
         for key in self._store:
             self._loop.wake(key)
 
@@ -145,13 +148,24 @@ class LocalRuntime:
         """Let workers that are draining give back their jobs at once."""
         self.cluster.hurry()
 
+    async def _run(self) -> None:
+        tasks = [asyncio.create_task(loop.run()) for loop in (self._loop, self._telling)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _queue_spoke(self, key: Key) -> None:
+        self._loop.wake(key, urgent=self._reconciler.is_urgent(key))
+
     def _workers_changed(self, key: Key) -> None:
-        self._reconciler.workers_changed(key)
-        self._loop.wake(key)
+        self._loop.wake_in(key, self._reconciler.workers_changed(key))
 
     def _row(self, key: Key) -> Row:
         spec = self._store[key].spec
-        workers = self.cluster.look(key)
+        workers = self.cluster.look(self._store[key])
         decision = self._reconciler.decision(key)
         readings = self._queues.readings(key)
         known = [reading.snapshot for reading in readings if reading.snapshot is not None and reading.problem is None]
@@ -170,5 +184,12 @@ class LocalRuntime:
             oldest_age_seconds=max(ages, default=None) if whole else None,
             reason=decision.reason if decision is not None else "",
             message=decision.message if decision is not None else "",
-            problem=workers.pod_problem.message if workers.pod_problem is not None else None,
+            problem=_problem(readings, workers),
         )
+
+
+def _problem(readings: Sequence[Reading], workers: WorkersObservation) -> str | None:
+    """Return what is wrong; of several the cause of the others first."""
+    unread = [reading.problem for reading in readings if reading.tried]
+    problems = [workers.target_problem, *unread, workers.pod_problem]
+    return next((problem.message for problem in problems if problem is not None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from queueworker.errors import SettingsError
 
 PREFIX = "QUEUEWORKER_OPERATOR_"
+# Of such a name the API server has an empty list, and the operator would serve nothing without a word.
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class OperatorSettings(BaseModel):
@@ -25,8 +28,10 @@ class OperatorSettings(BaseModel):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     busy_seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     """Between two reads of a queue with jobs."""
-    quiet_seconds: Annotated[float, Field(ge=0.1, le=300)] = 5.0
-    """Between two reads of a queue without."""
+    quiet_seconds: Annotated[float, Field(ge=0.1, le=300)] = 30.0
+    """Between two reads of a queue without, where its events wake the operator."""
+    polled_seconds: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    """Between two reads of a queue without, where they do not: on a Cluster, and where XREAD is denied."""
     read_deadline_seconds: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["plain", "json"] = "plain"
@@ -35,6 +40,17 @@ class OperatorSettings(BaseModel):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("namespaces")
+    @classmethod
+    def _are_names(cls, namespaces: tuple[str, ...]) -> tuple[str, ...]:
+        for name in namespaces:
+            if not _NAMESPACE.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name of a namespace: those have lower-case letters, digits and dashes alone, "
+                    "no dash at an end, and at most 63 characters"
+                )
+        return namespaces
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -55,4 +71,5 @@ class OperatorSettings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0])
-            raise SettingsError(f"{PREFIX}{name.upper()}, or its option: {first['msg']}") from None
+            what = str(first["msg"]).removeprefix("Value error, ")
+            raise SettingsError(f"{PREFIX}{name.upper()}, or its option: {what}") from None

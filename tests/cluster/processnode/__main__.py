@@ -34,11 +34,21 @@ def main() -> int:
         print(f"processnode: {error}", file=sys.stderr)
         return 1
     with ExitStack() as stack:
-        directory = options.directory or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="queueworker-node-"))
-        )
+        try:
+            directory = working_directory(options.directory, stack)
+        except OSError as error:
+            print(f"processnode: --directory {options.directory}: {error.strerror}; name another", file=sys.stderr)
+            return 2
         asyncio.run(serve(options, access, directory))
     return 0
+
+
+def working_directory(wanted: Path | None, stack: ExitStack) -> Path:
+    """Return the directory for logs and volumes, made if need be; a temporary one goes with the stack."""
+    if wanted is None:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="queueworker-node-")))
+    wanted.mkdir(parents=True, exist_ok=True)
+    return wanted
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -46,7 +56,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="processnode", description="A Kubernetes node that runs pods as processes.")
     parser.add_argument("--kubeconfig", type=Path, default=os.environ.get("KUBECONFIG", "kubeconfig"))
     parser.add_argument("--name", default="process-node")
-    parser.add_argument("--directory", type=Path, help="where logs and volumes go; default: a temporary directory")
+    parser.add_argument(
+        "--directory", type=Path, help="where logs and volumes go, made if need be; default: a temporary one"
+    )
     parser.add_argument("--backoff", type=float, nargs=2, default=(0.5, 10.0), metavar=("FIRST", "LONGEST"))
     parser.add_argument("--parent", type=int, help="end when this process is no longer the parent")
     return parser.parse_args(arguments)

@@ -30,7 +30,7 @@ class ApiError(ClusterError):
 class Api:
     """Requests to one API server as one user. Every call opens its own connection: a few ms, no shared state."""
 
-    def __init__(self, access: Access, *, timeout: float = 10.0) -> None:
+    def __init__(self, access: Access, *, timeout: float = 30.0) -> None:
         parts = urlsplit(access.server)
         self._host, self._port = parts.hostname or "", parts.port
         self._token = access.token

@@ -1,4 +1,4 @@
-"""Build the control plane's binary once per content of its sources, and keep it outside the checkout."""
+"""Build a Go program once per content of its sources, and keep it outside the checkout."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from controlplane.errors import ClusterError
-from controlplane.toolchain import cache_directory, find_go
+from controlplane.toolchain import MINIMUM, cache_directory, find_go
 
 MODULE = Path(__file__).resolve().parents[1]
 KUBERNETES_VERSION = "v1.35.4"
@@ -39,23 +40,41 @@ def say_on_stderr(message: str) -> None:
     print(f"cluster: {message}", file=sys.stderr, flush=True)
 
 
-def binary_path() -> Path:
-    """Return where the binary of the present sources stands or will stand."""
-    digest = hashlib.sha256(" ".join(FLAGS).encode())
-    for path in sorted([MODULE / "go.mod", MODULE / "go.sum", *MODULE.glob("*.go")]):
-        content = path.read_bytes()
-        digest.update(f"\0{path.name}\0{len(content)}\0".encode() + content)
-    return cache_directory() / digest.hexdigest()[:16] / "cluster"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A main package of a Go module in this repository, or of a module that it locks."""
+
+    name: str
+    module: Path
+    package: str = "."
+    flags: tuple[str, ...] = ("-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
+    minimum_go: tuple[int, int] = MINIMUM
+    title: str
+    """What is built, for who waits."""
+
+    def path(self) -> Path:
+        """Return where the binary of the present sources stands or will stand."""
+        digest = hashlib.sha256(" ".join(self.flags).encode())
+        for path in sorted([self.module / "go.mod", self.module / "go.sum", *self.module.glob("*.go")]):
+            content = path.read_bytes()
+            digest.update(f"\0{path.name}\0{len(content)}\0".encode() + content)
+        return cache_directory() / digest.hexdigest()[:16] / self.name
 
 
 def build(say: Say = say_on_stderr) -> Path:
-    """Return the binary's path, building it first if the cache has none: minutes with cold Go caches."""
-    binary = binary_path()
+    """Return the control plane's binary, building it first if the cache has none: minutes with cold Go caches."""
+    title = f"Kubernetes {KUBERNETES_VERSION}; the first time this takes 5 to 8 minutes on 2 cores"
+    return build_program(Program(name="cluster", module=MODULE, flags=FLAGS, title=title), say)
+
+
+def build_program(program: Program, say: Say = say_on_stderr) -> Path:
+    """Return a program's binary, building it first if the cache has none; raises ClusterError."""
+    binary = program.path()
     if binary.exists():
         return binary
     with _locked(binary.parent.with_suffix(".lock"), say):
         if not binary.exists():
-            _build(binary, say)
+            _build(program, binary, say)
     return binary
 
 
@@ -71,24 +90,29 @@ def _locked(path: Path, say: Say) -> Iterator[None]:
         yield
 
 
-def _build(binary: Path, say: Say) -> None:
-    go = find_go(say)
-    say(f"building Kubernetes {KUBERNETES_VERSION} with {go}; the first time this takes 5 to 8 minutes on 2 cores")
+def _build(program: Program, binary: Path, say: Say) -> None:
+    go = find_go(say, minimum=program.minimum_go)
+    say(f"building {program.title} ({go})")
     binary.parent.mkdir(parents=True, exist_ok=True)
-    partial = binary.with_name(f"cluster.{os.getpid()}.partial")
+    partial = binary.with_name(f"{program.name}.{os.getpid()}.partial")
     started = time.monotonic()
     try:
-        _run_go([go, "build", "-v", *FLAGS, "-o", str(partial), "."], say)
+        command = [go, "build", "-v", *program.flags, "-o", str(partial), program.package]
+        _run_go(command, say, module=program.module)
         partial.rename(binary)
     finally:
         partial.unlink(missing_ok=True)
     say(f"built {binary} in {time.monotonic() - started:.0f} s")
 
 
-def _run_go(command: list[str], say: Say) -> None:
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+def go_environment() -> dict[str, str]:
+    """Return the environment of go commands: this very toolchain, and only what the module locks."""
+    return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+
+
+def _run_go(command: list[str], say: Say, *, module: Path) -> None:
     with subprocess.Popen(
-        command, cwd=MODULE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=module, env=go_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         progress = _Progress(process.stderr)
@@ -100,7 +124,7 @@ def _run_go(command: list[str], say: Say) -> None:
             process.terminate()
             raise
     if process.returncode:
-        raise ClusterError(f"go build failed in {MODULE}:\n" + "\n".join(progress.tail))
+        raise ClusterError(f"go build failed in {module}:\n" + "\n".join(progress.tail))
 
 
 class _Progress:

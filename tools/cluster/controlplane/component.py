@@ -7,7 +7,7 @@ import random
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,13 +29,19 @@ def free_port() -> int:
 
 
 class Component:
-    """A process of the control plane. It ends by itself within a second when this process dies."""
+    """A process of the control plane. Those of our own binary end by themselves within a second when this one dies.
 
-    def __init__(self, name: str, command: Sequence[str], *, directory: Path) -> None:
+    The environment is next to empty, but for what `environment` adds.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, directory: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
-        self._command = list(command)
+        self.command = list(command)
         self._directory = directory
+        self._environment = {"PATH": os.defpath, "HOME": str(directory), **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,9 +63,9 @@ class Component:
         # Its own session: Ctrl-C in a terminal reaches the tests only, which then stop the components in order.
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command,
+                self.command,
                 cwd=self._directory,
-                env={"PATH": os.defpath, "HOME": str(self._directory), "CLUSTER_PARENT_PID": str(os.getpid())},
+                env={**self._environment, "CLUSTER_PARENT_PID": str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -30,7 +30,9 @@ class ControlPlane:
     stopped, started, paused and resumed. Leaving the `with` block ends them and removes the directory.
     """
 
-    def __init__(self, binary: Path, *, apiserver_flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self, binary: Path, *, apiserver_flags: Sequence[str] = (), flags: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self.binary = binary
         self._scratch = Scratch("queueworker-cluster-")
         self.directory = directory = self._scratch.path
@@ -48,17 +50,21 @@ class ControlPlane:
             "kube-scheduler": commands.kube_scheduler(),
         }
         self.components = {
-            name: Component(name, [str(binary), *line], directory=directory) for name, line in lines.items()
+            name: Component(name, [str(binary), *line, *(flags or {}).get(name, ())], directory=directory)
+            for name, line in lines.items()
         }
 
     @classmethod
-    def start(cls, binary: Path, *, apiserver_flags: Sequence[str] = ()) -> Self:
+    def start(
+        cls, binary: Path, *, apiserver_flags: Sequence[str] = (), flags: Mapping[str, Sequence[str]] | None = None
+    ) -> Self:
         """Start a control plane in a new scratch directory and return it ready; again if a port was snatched.
 
-        `apiserver_flags` are further flags of kube-apiserver.
+        `apiserver_flags` are further flags of kube-apiserver, `flags` those of any component by its name. A flag
+        that is given twice has its last value.
         """
         for attempt in range(1, _STARTS + 1):
-            plane = cls(binary, apiserver_flags=apiserver_flags)
+            plane = cls(binary, apiserver_flags=apiserver_flags, flags=flags)
             try:
                 plane._start()
             except BaseException as error:

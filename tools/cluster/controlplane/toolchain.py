@@ -25,12 +25,12 @@ def cache_directory() -> Path:
     return Path(base) / "queueworker" / "cluster"
 
 
-def find_go(say: Callable[[str], None]) -> str:
-    """Return the path of a go command of at least version 1.25, installing the locked wheel if there is none."""
+def find_go(say: Callable[[str], None], *, minimum: tuple[int, int] = MINIMUM) -> str:
+    """Return the path of a go command of at least this version, installing the locked wheel if there is none."""
     on_path = shutil.which("go")
-    if on_path and (version := go_version(on_path)) and version >= MINIMUM:
+    if on_path and (version := go_version(on_path)) and version >= minimum:
         return on_path
-    found = "is older than 1.25 or does not run" if on_path else "is not on PATH"
+    found = f"is older than {minimum[0]}.{minimum[1]} or does not run" if on_path else "is not on PATH"
     say(f"go {found}: using the toolchain that {REQUIREMENTS.name} locks")
     return str(wheel_go())
 

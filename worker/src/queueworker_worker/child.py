@@ -21,10 +21,10 @@ from importlib import import_module
 from typing import Any, cast
 
 from queueworker_worker import carried, frames, logs
+from queueworker_worker.childprocess import CLOSE_SECONDS
 from queueworker_worker.context import Dependencies, closing
 from queueworker_worker.execution import arguments_of, as_error, jsonable
 from queueworker_worker.job import Job, JobChannel
-from queueworker_worker.processpool import CLOSE_SECONDS
 from queueworker_worker.registry import Processor, Registry
 
 _PR_SET_PDEATHSIG = 1

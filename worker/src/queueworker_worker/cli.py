@@ -19,6 +19,7 @@ from queueworker_worker.errors import DependencyError
 
 if TYPE_CHECKING:
     from queueworker_worker.registry import Registry
+    from queueworker_worker.runtime import Service
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -141,28 +142,10 @@ def _serve(wanted: _Wanted) -> int:
     import logging
     import threading
 
-    from queueworker.settings import ConnectionSettings
-    from queueworker_worker.registry import discover
-    from queueworker_worker.runtime import Mode, Service, loop_factory, serve
-    from queueworker_worker.settings import WorkerSettings
+    from queueworker_worker.runtime import loop_factory, serve
     from queueworker_worker.threads import all_ended
 
-    registry = discover(wanted.modules, environment=os.environ)
-    settings = WorkerSettings.from_environment(
-        os.environ,
-        queues=wanted.queues,
-        concurrency=wanted.concurrency,
-        prefix=wanted.prefix,
-        discovered=registry.queues,
-    )
-    # It is between this process and its supervisor: what processors start shall not write there.
-    os.environ.pop("QUEUEWORKER_STATUS_FD", None)
-    service = Service(
-        settings=settings,
-        connection=ConnectionSettings.from_environment(os.environ),
-        registry=registry,
-        mode=Mode(burst=wanted.burst, limit=wanted.limit),
-    )
+    service = _service(wanted)
     told = threading.Event()
     # From here an exception would leave an open loop behind, so the signal is only noted until the loop takes it.
     signal.signal(signal.SIGTERM, lambda *_: told.set())
@@ -174,6 +157,30 @@ def _serve(wanted: _Wanted) -> int:
             sys.stdout.flush()
             os._exit(code)
     return code
+
+
+def _service(wanted: _Wanted) -> Service:
+    from queueworker.settings import ConnectionSettings
+    from queueworker_worker.registry import discover
+    from queueworker_worker.runtime import Mode, Service
+    from queueworker_worker.settings import WorkerSettings
+
+    registry = discover(wanted.modules, environment=os.environ)
+    settings = WorkerSettings.from_environment(
+        os.environ,
+        queues=wanted.queues,
+        concurrency=wanted.concurrency,
+        prefix=wanted.prefix,
+        discovered=registry.queues,
+    )
+    # It is between this process and its supervisor: what processors start shall not write there.
+    os.environ.pop("QUEUEWORKER_STATUS_FD", None)
+    return Service(
+        settings=settings,
+        connection=ConnectionSettings.from_environment(os.environ),
+        registry=registry,
+        mode=Mode(burst=wanted.burst, limit=wanted.limit),
+    )
 
 
 def _supervise(wanted: _Wanted, processes: int) -> int:

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, Json, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, Json, TypeAdapter, ValidationError
 
 from queueworker.errors import SettingsError
-from queueworker_worker.engine.options import DAY_SECONDS, BackoffStrategy, EngineOptions, Keep, Limiter
+from queueworker_worker.engine.options import BackoffStrategy, EngineOptions, Limiter
+from queueworker_worker.workeroptions import KeepOption, LimiterSettings, Model, WorkerOptions
 
 PREFIX = "QUEUEWORKER_"
 _LOOK_SECONDS = 5.0
-_ALL = -1
-_FOREVER = 100 * 365 * DAY_SECONDS
 _FORMER = {"LOCK_MILLISECONDS": "LOCK_DURATION_MS", "STALLED_INTERVAL_MILLISECONDS": "STALLED_INTERVAL_MS"}
 
 
@@ -35,60 +34,6 @@ def _worker_name(value: str) -> str:
 QueueName = Annotated[str, Field(max_length=512), AfterValidator(_queue_name)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class LimiterSettings(_Model):
-    """At most `max` jobs per `duration` milliseconds over all workers of the queue."""
-
-    max: int = Field(ge=1)
-    duration_milliseconds: int = Field(
-        ge=1, validation_alias=AliasChoices("durationMilliseconds", "duration", "duration_milliseconds")
-    )
-
-
-class KeepSettings(_Model):
-    """How many finished jobs stay, and for how many seconds; what is left out has no bound."""
-
-    count: int | None = Field(default=None, ge=0)
-    age: int | None = Field(default=None, ge=0)
-
-
-class MetricsSettings(_Model):
-    """How many points of metrics a queue keeps, one a minute; 0 for none."""
-
-    max_data_points: int = Field(ge=0, alias="maxDataPoints")
-
-
-KeepOption = bool | int | KeepSettings
-
-
-class WorkerOptions(_Model):
-    """The options that BullMQ's workers have; None stands for the engine's own default."""
-
-    lock_duration_ms: int | None = Field(default=None, ge=100, alias="lockDuration")
-    lock_renew_time_ms: int | None = Field(default=None, ge=10, alias="lockRenewTime")
-    stalled_interval_ms: int | None = Field(default=None, ge=100, alias="stalledInterval")
-    max_stalled_count: int | None = Field(default=None, ge=0, alias="maxStalledCount")
-    drain_delay_seconds: float | None = Field(default=None, gt=0, alias="drainDelay")
-    remove_on_complete: KeepOption | None = Field(default=None, alias="removeOnComplete")
-    remove_on_fail: KeepOption | None = Field(default=None, alias="removeOnFail")
-    metrics: MetricsSettings | None = None
-    skip_stalled_check: bool | None = Field(default=None, alias="skipStalledCheck")
-    skip_lock_renewal: bool | None = Field(default=None, alias="skipLockRenewal")
-
-    def given(self) -> dict[str, Any]:
-        """Return what was said, by the names of EngineOptions."""
-        said = {name: value for name in WorkerOptions.model_fields if (value := getattr(self, name)) is not None}
-        if (metrics := said.pop("metrics", None)) is not None:
-            said["max_data_points"] = metrics.max_data_points
-        for name in ("remove_on_complete", "remove_on_fail"):
-            if name in said:
-                said[name] = _keep(said[name])
-        return said
-
-
 class QueueSettings(WorkerOptions):
     """One queue that the process serves; what it says of BullMQ's options wins over what the process says."""
 
@@ -97,7 +42,7 @@ class QueueSettings(WorkerOptions):
     limiter: LimiterSettings | None = None
 
 
-class ProcessSettings(_Model):
+class ProcessSettings(Model):
     """The life of a worker process; each field is the variable QUEUEWORKER_ and its name in capitals."""
 
     name: Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_worker_name)]
@@ -207,16 +152,6 @@ def _defaults(environment: Mapping[str, str]) -> Mapping[str, Any]:
     read = _Defaults.model_validate(_from_environment(environment, _Defaults.model_fields))
     points = {} if read.max_data_points is None else {"max_data_points": read.max_data_points}
     return {**read.given(), **points}
-
-
-def _keep(option: bool | int | KeepSettings) -> Keep:
-    if isinstance(option, KeepSettings):
-        return Keep(
-            count=_ALL if option.count is None else option.count, age=_FOREVER if option.age is None else option.age
-        )
-    if isinstance(option, bool):
-        return Keep(count=0 if option else _ALL, age=_FOREVER)
-    return Keep(count=option, age=_FOREVER)
 
 
 def _queues(

@@ -9,7 +9,7 @@ import typer
 
 from queueworker.cli import codes, output, parameters
 from queueworker.cli.output import Format
-from queueworker.cli.session import connection
+from queueworker.cli.session import connection, run
 
 if TYPE_CHECKING:
     from queueworker.doctor import Finding
@@ -44,8 +44,6 @@ def doctor(
 
     Each thing that is not comes with what to do about it; nothing is changed.
     """
-    import asyncio
-
     from queueworker.doctor import Status, diagnose
     from queueworker.doctor.access import DEFAULT_ROLES, ROLES
     from queueworker.doctor.findings import worst
@@ -53,7 +51,7 @@ def doctor(
     if any(one not in ROLES for one in role or ()):
         raise typer.BadParameter(f"--role: use {', '.join(ROLES)}")
     settings = connection(redis_host, redis_port)
-    findings = asyncio.run(diagnose(settings, prefix=prefix, names=queues or (), roles=role or DEFAULT_ROLES))
+    findings = run(diagnose(settings, prefix=prefix, names=queues or (), roles=role or DEFAULT_ROLES))
     status = worst(findings)
     if output_format is Format.JSON:
         checks = [dataclasses.asdict(one) for one in findings]

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from queueworker.cli import adding, changes, codes, doctor, jobs, output, parameters, pausing, schedulers
-from queueworker.cli.session import connection
+from queueworker.cli.session import connection, run
 
 if TYPE_CHECKING:
     from queueworker.settings import ConnectionSettings
     from queueworker.snapshot import QueueSnapshot
 
 _COLUMNS = ("QUEUE", "BACKLOG", "WAITING", "PRIORITIZED", "DELAYED", "DUE", "ACTIVE", "FAILED", "OLDEST", "STATE")
+# Told in another form, or only of use to who scales.
+_NOT_SHOWN = {
+    *("oldest_ready_ms", "oldest_waiting_ms", "oldest_prioritized_ms", "last_event_id"),
+    *("horizon_ms", "delayed_due_quarter", "delayed_due_half", "delayed_due_soon"),
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -42,10 +47,8 @@ def stats(
     rate_limit_duration_ms, rate_limited_for_ms, added_count, completed_count, failed_count, now_ms. null means that
     Redis does not hold it. A queue that could not be read has queue, prefix, error and reason only.
     """
-    import asyncio
-
     settings = connection(redis_host, redis_port)
-    outcomes = asyncio.run(_read(settings, prefix, queues))
+    outcomes = run(_read(settings, prefix, queues))
     if output_format is output.Format.JSON:
         output.print_json([_as_json(prefix, queue, outcome) for queue, outcome in outcomes.items()])
     else:
@@ -71,8 +74,7 @@ async def _read(settings: ConnectionSettings, prefix: str, queues: list[str]) ->
 def _as_json(prefix: str, queue: str, outcome: QueueSnapshot | Exception) -> dict[str, Any]:
     if isinstance(outcome, Exception):
         return {"queue": queue, "prefix": prefix, "error": str(outcome), "reason": getattr(outcome, "reason", None)}
-    values = dataclasses.asdict(outcome)
-    del values["oldest_ready_ms"], values["delayed_due_soon"]
+    values = {name: value for name, value in dataclasses.asdict(outcome).items() if name not in _NOT_SHOWN}
     return {**values, "backlog": outcome.backlog, "oldest_age_seconds": outcome.oldest_age_seconds}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,15 +30,33 @@ class Place:
     redis_port: int | None
 
 
+def run(work: Awaitable[T]) -> T:
+    """Do something in an event loop of its own; an interrupt cancels it and is raised as KeyboardInterrupt.
+
+    The loop takes the signal. By asyncio.run alone it comes in the midst of whatever the loop does just then, which
+    may be to settle the very future that it cancels: a traceback where the user only pressed Ctrl-C.
+    """
+    import asyncio
+
+    async def main() -> T:
+        task = asyncio.ensure_future(work)
+        with _interrupts(task.cancel):
+            return await task
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
 def on_queue(place: Place, work: Callable[[Queue], Awaitable[T]]) -> T:
     """Do something with a queue; an interrupt ends it at once."""
-    import asyncio
 
     async def main() -> T:
         async with _open(place) as queue:
             return await work(queue)
 
-    return asyncio.run(main())
+    return run(main())
 
 
 def on_queue_in_batches(place: Place, work: Callable[[Queue, asyncio.Event], Awaitable[T]]) -> T:
@@ -46,10 +65,9 @@ def on_queue_in_batches(place: Place, work: Callable[[Queue, asyncio.Event], Awa
     The second one ends it at once: KeyboardInterrupt.
     """
     import asyncio
-    import signal
 
     async def main() -> T:
-        stop, loop, task = asyncio.Event(), asyncio.get_running_loop(), asyncio.current_task()
+        stop, task = asyncio.Event(), asyncio.current_task()
 
         def interrupt() -> None:
             if stop.is_set() and task is not None:
@@ -58,17 +76,32 @@ def on_queue_in_batches(place: Place, work: Callable[[Queue, asyncio.Event], Awa
             stop.set()
             message("interrupted: finishing the batch under way; once more ends at once")
 
-        loop.add_signal_handler(signal.SIGINT, interrupt)
-        try:
-            async with _open(place) as queue:
+        async with _open(place) as queue:
+            with _interrupts(interrupt):
                 return await work(queue, stop)
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
 
+    return run(main())
+
+
+@contextmanager
+def _interrupts(do: Callable[[], object]) -> Iterator[None]:
+    """Let the running loop do it at each interrupt; before and after, one breaks in at once."""
+    import asyncio
+    import signal
+
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        # In the background of a script, where Ctrl-C is not meant for this process.
+        yield
+        return
+    with suppress(NotImplementedError):
+        # Not on Windows, where asyncio's own way stands.
+        loop.add_signal_handler(signal.SIGINT, do)
     try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+        yield
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGINT)
 
 
 def connection(redis_host: str | None, redis_port: int | None) -> ConnectionSettings:

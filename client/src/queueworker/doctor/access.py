@@ -32,25 +32,11 @@ _SCRIPTS: Mapping[str, tuple[str, ...]] = {
 _DIRECT: Mapping[str, tuple[str, ...]] = {
     "worker": ("EVALSHA", "SCRIPT LOAD", "BZPOPMIN", "PING", "HSET", "HDEL", "HINCRBY", "HGETALL", "MGET", "ZADD"),
     # Which way to push is an argument of the scripts.
-    "producer": ("EVALSHA", "SCRIPT LOAD", "EXISTS", "HGET", "LPUSH", "RPUSH"),
+    "producer": ("EVALSHA", "SCRIPT LOAD", "EXISTS", "HDEL", "HGET", "LPUSH", "RPUSH"),
     # It reads by a script where that is allowed, but these do.
     "operator": (
-        *(
-            "EXISTS",
-            "GET",
-            "HGET",
-            "HMGET",
-            "INFO",
-            "LINDEX",
-            "LLEN",
-            "LRANGE",
-            "MGET",
-            "PTTL",
-            "ROLE",
-            "TIME",
-            "XREAD",
-        ),
-        *("ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE"),
+        *("EXISTS", "GET", "HGET", "HGETALL", "HLEN", "HMGET", "INFO", "LLEN", "LRANGE", "MGET", "PTTL", "ROLE"),
+        *("TIME", "XREAD", "XREVRANGE", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE"),
     ),
 }
 ROLES = tuple(_SCRIPTS)
@@ -58,7 +44,9 @@ DEFAULT_ROLES = ("worker", "producer")
 
 # What stands after the command's name: K a key of the queue. Commands that are missing here take one key.
 _WORDS = {
-    **dict.fromkeys(("GET", "HGETALL", "INCR", "LLEN", "LPOP", "RPOP", "PTTL", "SCARD", "SMEMBERS", "ZCARD"), "K"),
+    **dict.fromkeys(
+        ("GET", "HGETALL", "INCR", "HLEN", "LLEN", "LPOP", "RPOP", "PTTL", "SCARD", "SMEMBERS", "ZCARD"), "K"
+    ),
     **dict.fromkeys(("ZPOPMIN", "DEL", "EXISTS", "MGET", "TTL", "TYPE", "PERSIST"), "K"),
     **dict.fromkeys(("HGET", "HDEL", "HEXISTS", "HMGET", "INCRBY", "LPUSH", "RPUSH", "PEXPIRE", "SADD", "SREM"), "K 1"),
     **dict.fromkeys(("SISMEMBER", "ZREM", "ZSCORE", "LINDEX", "BZPOPMIN", "LPOS", "SET", "DECRBY", "EXPIRE"), "K 1"),
@@ -73,6 +61,7 @@ _WORDS = {
     "EVALSHA": "0123456789012345678901234567890123456789 1 K",
     "SCRIPT LOAD": "return",
     "XREAD": "COUNT 1 STREAMS K 0",
+    "XREVRANGE": "K + - COUNT 1",
     **dict.fromkeys(("PING", "TIME", "INFO", "ROLE"), ""),
 }
 _CALL = re.compile(r"""(?:rcall|redis\.call)\(\s*["']([A-Za-z]+)["']""")

@@ -121,7 +121,7 @@ async def _discover(client: Client, run: access.Run, prefix: str) -> tuple[list[
     if isinstance(client, RedisCluster):
         return [], unknown("queues", "a Cluster is not searched for queues", "name them: queueworker doctor QUEUE...")
     names: set[str] = set()
-    pattern = f"{_literal(prefix)}:*:meta"
+    pattern = f"{literal(prefix)}:*:meta"
     cursor, end = 0, time.monotonic() + _SCAN_SECONDS
     while True:
         replies = await run([("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)])
@@ -148,6 +148,6 @@ def _found(names: list[str], prefix: str, *, complete: bool) -> Finding:
     return ok("queues", f"{len(names)} found under the prefix {prefix!r}")
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Return a text as a pattern that matches itself only."""
     return "".join(f"\\{one}" if one in "*?[]\\^-" else one for one in text)

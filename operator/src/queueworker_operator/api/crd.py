@@ -37,7 +37,12 @@ COLUMNS = (
     _column("Replicas", ".status.replicas", "Pods that the Deployment has.", type_="integer"),
     _column("Ready", ".status.readyReplicas", "Pods that are ready.", type_="integer"),
     _column("Backlog", f"{_INPUTS}.backlog", "Jobs that a free slot could take.", type_="integer"),
-    _column("Age-Oldest", f"{_INPUTS}.oldestAgeSeconds", "Seconds that the oldest of them waits.", type_="integer"),
+    _column(
+        "Age-Oldest",
+        f"{_INPUTS}.oldestAgeSeconds",
+        "Seconds that the oldest of them waits at least: 1, 2, 5, 10, 20, 30, 60, 120, 300, ... of them.",
+        type_="integer",
+    ),
     _column("Reason", ".status.scaling.reason", "Why the number of replicas is what it is."),
     _column("Ready?", _condition("Ready"), "Whether the spec is accepted and rolled out."),
     _column("Age", ".metadata.creationTimestamp", "Time since the QueueWorker was created.", type_="date"),

@@ -1,4 +1,4 @@
-"""What the operator adds to the `queueworker` command: `operator`, `up`, `crd`."""
+"""What the operator adds to the `queueworker` command."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Annotated
 import typer
 
 from queueworker.cli.output import message
-from queueworker_operator.cli import crd
+from queueworker_operator.cli import crd, get, record, simulate, top, why
+from queueworker_operator.cli.access import CLUSTER
 
 USAGE = 2
-CLUSTER = 5
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("operator")(operator)
     app.command("up")(up)
-    crd.register(app)
+    for part in (get, why, top, simulate, record, crd):
+        part.register(app)
 
 
 def operator(
@@ -42,11 +43,10 @@ def operator(
     when the loop broke, 2 for wrong settings, 5 where the cluster cannot be used.
     """
     import asyncio
+    import gc
     import os
 
     from queueworker_operator.cli import logs
-    from queueworker_operator.cluster.port import ClusterError
-    from queueworker_operator.process import run
     from queueworker_operator.settings import OperatorSettings
 
     settings = OperatorSettings.from_environment(
@@ -59,11 +59,18 @@ def operator(
         log_format=log_format,
     )
     logs.configure(settings.log_level, settings.log_format)
+    # What a start imports and lists stays; the process enables it again when it has done so.
+    gc.disable()
+    from queueworker_operator.cluster.port import ClusterError
+    from queueworker_operator.process import run
+
     try:
         code = asyncio.run(run(settings))
     except ClusterError as error:
         message(f"error: {error}")
         code = CLUSTER
+    finally:
+        gc.enable()
     raise typer.Exit(code)
 
 
@@ -86,7 +93,7 @@ def up(
 
     The table, or a line for each change, goes to stdout; what workers write goes to stderr with the worker's name
     before it. Ctrl-C lets the workers finish their jobs and ends; a second one makes them give back their jobs at once.
-    Exit code 0 after Ctrl-C, 1 when something broke, 2 when the files cannot be used.
+    Exit code 0 after Ctrl-C, 1 when something broke, 2 when the files cannot be used, 4 when the embedded Redis ended.
     """
     from queueworker_operator.cli import logs
     from queueworker_operator.cli.local import run_up

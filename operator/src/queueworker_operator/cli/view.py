@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
-from queueworker.cli.output import duration
+from queueworker.cli.output import clean, duration
+from queueworker_operator.cli.columns import Columns
+from queueworker_operator.cli.rows import queues_text
 from queueworker_operator.runtime import Row
 
 COLUMNS = ("NAME", "QUEUE", "REPLICAS", "READY", "BACKLOG", "OLDEST", "REASON")
@@ -37,18 +40,18 @@ def open_view(stream: TextIO) -> Iterator[View]:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Return a row as text; what is not known is a question mark, what does not exist a dash."""
+    """Return a row as text but for its problem; what is not known is a question mark, what does not exist a dash."""
     known = row.backlog is not None
     oldest = (duration(row.oldest_age_seconds) or "-") if known else "?"
     number = f"{row.replicas}+{row.ending}" if row.ending else str(row.replicas)
     return (
         row.key.name,
-        ",".join(row.queues),
+        queues_text(row.queues),
         number,
         str(row.ready),
         str(row.backlog) if known else "?",
         oldest,
-        row.problem or row.reason or "-",
+        row.reason or "-",
     )
 
 
@@ -57,10 +60,14 @@ class _Table:
         self._live = live
 
     def show(self, rows: Sequence[Row]) -> None:
-        table = Table(*COLUMNS, box=None, pad_edge=False)
+        # In a narrow terminal names go on in the next line, and all else stays readable.
+        columns = [Column(name, no_wrap=name not in ("NAME", "QUEUE"), overflow="fold") for name in COLUMNS]
+        table = Table(*columns, box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*cells(row))
-        self._live.update(table, refresh=True)
+            table.add_row(*map(clean, cells(row)))
+        # Below and over the whole width: a sentence in a column of its own leaves the others no room.
+        problems = [Text(clean(f"{row.key.name}: {row.problem}")) for row in rows if row.problem]
+        self._live.update(Group(table, *problems), refresh=True)
 
 
 class _Lines:
@@ -69,13 +76,15 @@ class _Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._said: dict[object, tuple[str, ...]] = {}
-        self._stream.write("  ".join(COLUMNS) + "\n")
+        self._columns = Columns(COLUMNS)
 
     def show(self, rows: Sequence[Row]) -> None:
+        told = []
         for row in rows:
-            shown = cells(row)
+            shown = (*cells(row)[:6], row.problem or row.reason or "-")
             ageless = (*shown[:5], *shown[6:])
             if self._said.get(row.key) != ageless:
                 self._said[row.key] = ageless
-                self._stream.write("  ".join(shown) + "\n")
-                self._stream.flush()
+                told.append(shown)
+        self._stream.writelines(line + "\n" for line in self._columns.lines(told))
+        self._stream.flush()

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from queueworker.details import QueueDetails
 from queueworker.errors import RedisReadError
 from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
@@ -19,7 +20,7 @@ from queueworker_operator.cluster.port import ClusterError, Secret
 from queueworker_operator.manifests.addresses import refused_address, refused_hosts
 from queueworker_operator.manifests.connection import operator_connection
 from queueworker_operator.manifests.errors import ManifestError
-from queueworker_operator.queues.poller import Reader
+from queueworker_operator.queues.port import Reader
 from queueworker_operator.queues.registry import open_reader
 
 
@@ -33,10 +34,10 @@ def connection_settings(
     """
     seen = redis if for_operator else redis.model_copy(update={"operator_auth": None})
     try:
-        files = operator_connection(seen, secrets, tls_directory=str(directory)).files
-        if files:
-            directory = _write(files, directory)
-        return operator_connection(seen, secrets, tls_directory=str(directory)).settings
+        found = operator_connection(seen, secrets, tls_directory=str(directory))
+        if found.files:
+            found = operator_connection(seen, secrets, tls_directory=str(_write(found.files, directory)))
+        return found.settings
     except ManifestError as error:
         raise ClusterError(str(error), reason=error.reason) from error
 
@@ -59,18 +60,43 @@ class _GuardedReader:
         self._reader = open_reader(settings)
         self._checked = False
 
+    @property
+    def can_wait(self) -> bool:
+        """That of the reader behind."""
+        return self._reader.can_wait
+
+    @property
+    def server_seconds_per_queue(self) -> float | None:
+        """That of the reader behind."""
+        return self._reader.server_seconds_per_queue
+
     async def read(
-        self, queues: Sequence[QueueKeys], *, horizon_ms: int, deadline_seconds: float
+        self, queues: Sequence[QueueKeys], *, horizon_ms: int | Mapping[QueueKeys, int], deadline_seconds: float
     ) -> Mapping[QueueKeys, QueueSnapshot | RedisReadError]:
         """Read as the reader behind does, once the addresses are known to be fit."""
-        if not self._checked:
-            await self._check()
-            self._checked = True
+        await self._check_once()
         return await self._reader.read(queues, horizon_ms=horizon_ms, deadline_seconds=deadline_seconds)
+
+    async def read_details(
+        self, queues: Sequence[QueueKeys], *, deadline_seconds: float
+    ) -> Mapping[QueueKeys, QueueDetails | RedisReadError]:
+        """Likewise."""
+        await self._check_once()
+        return await self._reader.read_details(queues, deadline_seconds=deadline_seconds)
+
+    async def wait(self, after: Mapping[QueueKeys, str], *, block_ms: int) -> Mapping[QueueKeys, str]:
+        """Likewise."""
+        await self._check_once()
+        return await self._reader.wait(after, block_ms=block_ms)
 
     async def aclose(self) -> None:
         """Close the reader behind."""
         await self._reader.aclose()
+
+    async def _check_once(self) -> None:
+        if not self._checked:
+            await self._check()
+            self._checked = True
 
     async def _check(self) -> None:
         for host in _hosts(self._settings):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from queueworker import environment as names
 from queueworker.settings import REDIS_PREFIX
@@ -20,13 +20,24 @@ from queueworker_operator.cluster.local_group import LocalGroup, Revision
 from queueworker_operator.cluster.local_launch import Launch, free_port
 from queueworker_operator.cluster.local_objects import LocalObjects
 from queueworker_operator.cluster.local_process import LocalWorker, Patience
-from queueworker_operator.cluster.port import ClusterError, ConflictError, Key, Resource, Secret
-from queueworker_operator.manifests import ManifestError, Owner, render_deployment, spec_fingerprint
+from queueworker_operator.cluster.port import ConflictError, Key, Resource, Secret
+from queueworker_operator.cluster.rendering import fingerprint_of, render, spec_of
 from queueworker_operator.manifests.names import CONTAINER, DRAIN_MARGIN_SECONDS
-from queueworker_operator.scaling.observation import WorkersObservation
+from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
 
 # What the image's entrypoint is in a container, by this very interpreter.
-WORKER_PROGRAM = (sys.executable, "-m", "queueworker_worker")
+WORKER_PROGRAM: Final = (sys.executable, "-m", "queueworker_worker")
+
+_NO_TARGET: Final = WorkersObservation(
+    ownership=Ownership.TARGET,
+    target_problem=Problem(
+        reason=ConditionReason.SPEC_INVALID,
+        message=(
+            "spec.targetRef: what it names lives in a cluster, and `queueworker up` runs processes of this host; set "
+            "spec.worker instead, or apply the QueueWorker to a cluster"
+        ),
+    ),
+)
 
 
 def log_to_stderr(worker: str, line: str) -> None:
@@ -61,20 +72,28 @@ class LocalCluster:
         self._groups: dict[Key, LocalGroup] = {}
         self._statuses: dict[Key, QueueWorkerStatus] = {}
 
-    async def observe(self, resource: Resource) -> WorkersObservation:
-        """Return the workers of a QueueWorker as they are."""
-        return self.look(resource.key)
+    async def observe(self, resource: Resource, *, fresh: bool = True, pods: bool | None = False) -> WorkersObservation:
+        """Return the workers of a QueueWorker as they are, always with the processes as pods."""
+        return self.look(resource)
 
-    def look(self, key: Key) -> WorkersObservation:
+    async def set_deletion_costs(self, resource: Resource, costs: Mapping[str, int | None]) -> None:
+        """Let the workers with the lowest cost go first in the next scale-in."""
+        self._group(resource).set_deletion_costs(costs)
+
+    def look(self, resource: Resource) -> WorkersObservation:
         """Return the same without waiting."""
-        group = self._groups.get(key)
+        if resource.spec is not None and resource.spec.target_ref is not None:
+            return _NO_TARGET
+        group = self._groups.get(resource.key)
         return group.observe() if group is not None else WorkersObservation()
 
     async def secret(self, namespace: str, name: str) -> Secret:
         """Return a Secret of the files, by the rules of a cluster."""
         return self._objects.secret(namespace, name)
 
-    async def create(self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int) -> WorkersObservation:
+    async def create(
+        self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int, hurried: bool = False
+    ) -> WorkersObservation:
         """Start so many workers."""
         revision = self._revision(resource, secrets)
         group = self._groups[resource.key] = LocalGroup(
@@ -111,10 +130,7 @@ class LocalCluster:
 
     def fingerprint(self, resource: Resource, secrets: Mapping[str, Secret]) -> str:
         """Return the fingerprint of spec and Secrets."""
-        try:
-            return spec_fingerprint(_spec(resource), secrets)
-        except ManifestError as error:
-            raise ClusterError(str(error), reason=error.reason) from error
+        return fingerprint_of(resource, secrets)
 
     def status(self, key: Key) -> QueueWorkerStatus | None:
         """Return the last status that was written."""
@@ -141,12 +157,12 @@ class LocalCluster:
         return group
 
     def _revision(self, resource: Resource, secrets: Mapping[str, Secret]) -> Revision:
-        spec, key = _spec(resource), resource.key
+        spec, key = spec_of(resource), resource.key
         container = _container(resource, secrets)
         connection = _connection_environment(spec, secrets, self._settings.directory)
         # Now, so that what is missing is an error of the spec and not of every start.
         container_environment(container, Place(key=key, worker=key.name), self._objects)
-        asks_health = spec.worker.health_port is not None or self._is_ours(container)
+        asks_health = spec.pods.health_port is not None or self._is_ours(container)
 
         def launch(worker: str) -> Launch:
             place = Place(key=key, worker=worker)
@@ -160,7 +176,7 @@ class LocalCluster:
         return Revision(
             fingerprint=self.fingerprint(resource, secrets),
             launch=launch,
-            grace_seconds=spec.worker.drain_timeout_seconds + DRAIN_MARGIN_SECONDS,
+            grace_seconds=spec.pods.drain_timeout_seconds + DRAIN_MARGIN_SECONDS,
         )
 
     def _argv(self, container: Mapping[str, Any]) -> list[str]:
@@ -178,27 +194,16 @@ class LocalCluster:
         return not command or command[0] == "queueworker"
 
 
-def _spec(resource: Resource) -> QueueWorkerSpec:
-    if resource.spec is None:
-        raise ClusterError(f"{resource.key}: {resource.spec_error}", reason=ConditionReason.SPEC_INVALID)
-    return resource.spec
-
-
 def _container(resource: Resource, secrets: Mapping[str, Secret]) -> Mapping[str, Any]:
-    owner = Owner(namespace=resource.key.namespace, name=resource.key.name, uid=resource.uid)
-    try:
-        body = render_deployment(owner, _spec(resource), secrets)
-    except ManifestError as error:
-        raise ClusterError(str(error), reason=error.reason) from error
-    containers: list[Mapping[str, Any]] = body["spec"]["template"]["spec"]["containers"]
+    containers: list[Mapping[str, Any]] = render(resource, secrets)["spec"]["template"]["spec"]["containers"]
     return next(container for container in containers if container["name"] == CONTAINER)
 
 
 def _connection_environment(spec: QueueWorkerSpec, secrets: Mapping[str, Secret], directory: Path) -> dict[str, str]:
     """Return the connection with the TLS files where they are on this host, also under the user's own prefix."""
     settings = connection_settings(spec.redis, secrets, directory=directory, for_operator=False)
-    own_names = {variable.name for variable in spec.worker.env or ()}
-    prefix = spec.worker.redis_env_prefix
+    own_names = {variable.name for variable in spec.pods.env or ()}
+    prefix = spec.pods.redis_env_prefix
     copied = settings.to_environment(prefix=prefix) if prefix is not None else {}
     return {name: v for name, v in copied.items() if name not in own_names} | settings.to_environment(
         prefix=REDIS_PREFIX

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.cluster.local_launch import Launch
 from queueworker_operator.cluster.local_process import LocalWorker, Patience
 from queueworker_operator.manifests.names import selector
-from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
+from queueworker_operator.scaling.observation import Ownership, Pod, Problem, WorkersObservation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,14 @@ class LocalGroup:
             pod_problem=Problem(reason=ConditionReason.WORKERS_NOT_READY, message=problem) if problem else None,
             resource_version=self.version,
             uid=self._uid,
+            pods=tuple(_pod(worker) for worker in self._workers),
         )
+
+    def set_deletion_costs(self, costs: Mapping[str, int | None]) -> None:
+        """Say who goes first in the next scale-in: the lowest cost; None is that of all others, 0."""
+        for worker in self._workers:
+            if worker.name in costs:
+                worker.deletion_cost = costs[worker.name]
 
     async def drain(self) -> None:
         """End all workers gently and wait for them."""
@@ -142,5 +149,23 @@ class LocalGroup:
 
 
 def _expendable_first(workers: list[LocalWorker]) -> list[LocalWorker]:
-    """Order workers as a ReplicaSet does: first those that are not ready, then the youngest."""
-    return sorted(reversed(workers), key=lambda worker: worker.ready)
+    """Order workers by deletion cost, then those that are not ready, then the youngest.
+
+    A ReplicaSet looks at readiness before the cost; here the cost says who is idle, and an idle worker should go also
+    where a busy one just failed its probe.
+    """
+    return sorted(reversed(workers), key=lambda worker: (worker.deletion_cost or 0, worker.ready))
+
+
+def _pod(worker: LocalWorker) -> Pod:
+    problem = Problem(reason=ConditionReason.WORKERS_NOT_READY, message=worker.problem) if worker.problem else None
+    return Pod(
+        name=worker.name,
+        ready=worker.ready and not worker.stopping,
+        terminating=worker.stopping,
+        created_at=worker.created_at,
+        scheduled_at=worker.created_at,
+        ready_at=worker.ready_at,
+        problem=problem,
+        deletion_cost=worker.deletion_cost,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from queueworker_operator.api.reasons import ConditionReason
@@ -23,8 +23,8 @@ class LocalObjects:
     def add(self, document: Mapping[str, Any]) -> None:
         """Take in a Secret (data in base64, stringData) or a ConfigMap; raises ValueError saying what is wrong."""
         kind, metadata = document["kind"], document["metadata"]
-        data = {name: _decoded(kind, name, value) for name, value in (document.get("data") or {}).items()}
-        data |= {name: str(value).encode() for name, value in (document.get("stringData") or {}).items()}
+        data = {name: _decoded(kind, name, value) for name, value in _texts(document, "data")}
+        data |= {name: value.encode() for name, value in _texts(document, "stringData")}
         labels = metadata.get("labels") or {}
         self._objects[kind, metadata.get("namespace") or "default", metadata["name"]] = (labels, data)
 
@@ -46,11 +46,21 @@ class LocalObjects:
         return Secret(name=name, uid=f"{namespace}/{name}", data=data)
 
 
-def _decoded(kind: str, name: str, value: object) -> bytes:
+def _texts(document: Mapping[str, Any], field: str) -> Iterator[tuple[str, str]]:
+    values = document.get(field) or {}
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{field}: is an object of texts")
+    for name, value in values.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ValueError(f"{field}.{name}: is a text: put it in quotes")
+        yield name, value
+
+
+def _decoded(kind: str, name: str, value: str) -> bytes:
     if kind == "ConfigMap":
-        return str(value).encode()
+        return value.encode()
     try:
-        return base64.b64decode(str(value), validate=True)
+        return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         # The text itself may be the secret: it must not be repeated.
         raise ValueError(f"data.{name}: not base64; write plain text under stringData") from None

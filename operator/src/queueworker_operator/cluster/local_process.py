@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,8 +43,12 @@ class LocalWorker:
         changed: Callable[[], None],
         log: Callable[[str, str], None],
         patience: Patience,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`changed` is called when `ready` or `problem` changes and at the end; `log` gets name and line."""
+        """`changed` is called when `ready` or `problem` changes and at the end; `log` gets name and line.
+
+        `now` is Unix seconds.
+        """
         self.name = name
         self.revision = revision
         self._launch = launch
@@ -51,11 +56,17 @@ class LocalWorker:
         self._changed = changed
         self._log = log
         self._patience = patience
+        self._now = now
         self._process: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._pause = patience.first_restart
         self.ready = False
+        self.ready_at: float | None = None
+        self.created_at = now()
+        """Unix seconds, both."""
+        self.deletion_cost: int | None = None
+        """The lowest goes first in a scale-in."""
         self.problem: str | None = None
         self.restarts = 0
         self._over = False
@@ -98,7 +109,7 @@ class LocalWorker:
                     await self._wait_to_restart()
         finally:
             self._signal(signal.SIGKILL)
-            self.ready = False
+            self.ready, self.ready_at = False, None
             self._stop.set()
             self._over = True
             self._changed()
@@ -179,6 +190,8 @@ class LocalWorker:
 
     def _set(self, *, ready: bool, problem: str | None) -> None:
         if (self.ready, self.problem) != (ready, problem):
+            if ready != self.ready:
+                self.ready_at = self._now() if ready else None
             self.ready, self.problem = ready, problem
             self._changed()
 

@@ -33,6 +33,8 @@ class Resource:
     spec_error: str | None = None
     status: QueueWorkerStatus | None = None
     deleting: bool = False
+    created_at: float = 0.0
+    """Unix seconds; of two QueueWorkers with one target the older one scales it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,16 +76,30 @@ class ClusterUnavailableError(ClusterError):
 class Cluster(Protocol):
     """A place where workers run. Every method raises ClusterError and nothing else of its own."""
 
-    async def observe(self, resource: Resource) -> WorkersObservation:
-        """Return the workers of a QueueWorker as they are."""
+    async def observe(self, resource: Resource, *, fresh: bool = True, pods: bool | None = False) -> WorkersObservation:
+        """Return the workers of a QueueWorker, or what its targetRef names, as they are.
+
+        Not `fresh`: as the watch last told, where it did. `pods`: with the pods; False, where they are not asked for,
+        may bring them too, None does not list them. Pods that cannot be listed are no error, their `pod_problem` says
+        why: with the reason Pending it is worth another try. What cannot be scaled is a `target_problem`, no error.
+        """
+        ...
+
+    async def set_deletion_costs(self, resource: Resource, costs: Mapping[str, int | None]) -> None:
+        """Set the deletion cost of pods by name, or take it away; pods that are gone are passed over."""
         ...
 
     async def secret(self, namespace: str, name: str) -> Secret:
         """Return a Secret; raises ClusterError with SecretNotFound or SecretNotAllowed."""
         ...
 
-    async def create(self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int) -> WorkersObservation:
-        """Make the workers, `replicas` of them from the start; raises GoneError where the QueueWorker is gone."""
+    async def create(
+        self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int, hurried: bool = False
+    ) -> WorkersObservation:
+        """Make the workers, `replicas` of them from the start; raises GoneError where the QueueWorker is gone.
+
+        `hurried`: others wait to be made, so what else there is to do may be left to the next apply.
+        """
         ...
 
     async def apply(

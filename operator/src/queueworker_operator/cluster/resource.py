@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from queueworker_operator.api.errors import InvalidSpecError
 from queueworker_operator.api.v1alpha1 import QueueWorkerSpec, QueueWorkerStatus, parse_spec
 from queueworker_operator.cluster.port import Key, Resource
+from queueworker_operator.scaling.schedules import faults
 
 DEFAULT_NAMESPACE = "default"
 
@@ -20,7 +22,7 @@ def resource_of(document: Mapping[str, Any]) -> Resource:
     spec: QueueWorkerSpec | None = None
     error: str | None = None
     try:
-        spec = parse_spec(document.get("spec") or {}, name=metadata["name"])
+        spec = _read_spec(document.get("spec") or {}, name=metadata["name"])
     except InvalidSpecError as invalid:
         error = str(invalid)
     return Resource(
@@ -32,6 +34,7 @@ def resource_of(document: Mapping[str, Any]) -> Resource:
         spec_error=error,
         status=_status(document.get("status")),
         deleting="deletionTimestamp" in metadata,
+        created_at=_seconds(metadata.get("creationTimestamp")),
     )
 
 
@@ -39,6 +42,19 @@ def unknown_fields(document: Mapping[str, Any], spec: QueueWorkerSpec) -> list[s
     """Return a line for each field of `spec` in the document that a QueueWorker does not have."""
     known = spec.model_dump(by_alias=True, exclude_unset=True)
     return [f"{_path(path)}: there is no such field" for path in _surplus(document["spec"], known, ("spec",))]
+
+
+def _read_spec(given: Mapping[str, Any], *, name: str) -> QueueWorkerSpec:
+    """Raise InvalidSpecError also for what only the calendar can tell: times that never come, unknown time zones."""
+    spec = parse_spec(given, name=name)
+    wrong = list(faults(spec.autoscaling)) if spec.autoscaling is not None else []
+    if wrong:
+        raise InvalidSpecError("; ".join(wrong))
+    return spec
+
+
+def _seconds(time: str | None) -> float:
+    return datetime.fromisoformat(time).timestamp() if time else 0.0
 
 
 def _status(status: object) -> QueueWorkerStatus | None:

@@ -24,12 +24,14 @@ def progress(
     *,
     problem: Problem | None,
     applied: bool,
-    paused_by: str | None = None,
-    judged: bool = False,
+    withheld: Problem | None = None,
+    before: str | None = None,
 ) -> dict[ConditionType, Finding | None]:
     """Return the three findings; `problem` is what stands against the spec or its application.
 
-    `judged` says that this generation of the spec was spoken of before: then that stands where there is no news.
+    `withheld` is why writes are kept back on purpose, as words that may follow "while".
+    `before` is the reason of Ready where this generation of the spec was spoken of before: unless it was under way,
+    it stands where there is no news of the rollout.
     """
     if workers is None and problem is None:
         return _named(
@@ -37,11 +39,13 @@ def progress(
             reconciling=yes(Reason.PENDING, "not looked at yet"),
             stalled=None,
         )
-    obstacle = problem or _obstacle(workers or WorkersObservation(), applied=applied, paused_by=paused_by)
+    if problem is None and workers is not None and workers.ownership is Ownership.TARGET:
+        return _target(workers)
+    obstacle = problem or _obstacle(workers or WorkersObservation(), applied=applied, withheld=withheld)
     if obstacle is None and workers is not None and workers.rollout_complete is None:
-        if judged:
+        if before is not None and before not in _IN_PROGRESS:
             return dict.fromkeys((ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED))
-        obstacle = _ROLLING_OUT
+        obstacle = _with_pods(_ROLLING_OUT, workers)
     if obstacle is None:
         done = "the spec is accepted, the template applied, the rollout done"
         return _named(yes(Reason.ROLLED_OUT, done), reconciling=None, stalled=None)
@@ -51,17 +55,41 @@ def progress(
     return _named(ready, reconciling=None, stalled=now)
 
 
-def _obstacle(workers: WorkersObservation, *, applied: bool, paused_by: str | None) -> Problem | None:
+def _target(workers: WorkersObservation) -> dict[ConditionType, Finding | None]:
+    """What targetRef names has a rollout of its own, which is none of ours."""
+    problem = workers.target_problem
+    if problem is None:
+        there = "what spec.targetRef names is there"
+        if workers.left_behind is not None:
+            text = f"the {workers.left_behind} of the earlier spec.worker serves the queues too"
+            there = f"{there}; {text}: delete it, or scale it to 0"
+        return _named(yes(Reason.TARGET_FOUND, there), reconciling=None, stalled=None)
+    found = Finding.of(problem, status="True")
+    return _named(Finding.of(problem, status="False"), reconciling=None, stalled=found)
+
+
+def _obstacle(workers: WorkersObservation, *, applied: bool, withheld: Problem | None) -> Problem | None:
     owner = {Ownership.FOREIGN: _FOREIGN, Ownership.TERMINATING: _TERMINATING}.get(workers.ownership)
     if owner is not None:
         return owner
-    if workers.ownership is Ownership.ABSENT and paused_by is not None:
-        message = f"there are no workers, and none are made while it is paused by {paused_by}"
-        return Problem(reason=Reason.PAUSED_BY_USER, message=message)
+    if workers.ownership is Ownership.ABSENT and withheld is not None:
+        message = f"there are no workers, and none are made while {withheld.message}"
+        return Problem(reason=withheld.reason, message=message)
     if workers.ownership is not Ownership.OURS or not applied:
-        return _NOT_APPLIED
+        return _unapplied(withheld)
     problem = workers.rollout_problem or (_ROLLING_OUT if workers.rollout_complete is False else None)
-    if problem is None or workers.pod_problem is None:
+    return problem and _with_pods(problem, workers)
+
+
+def _unapplied(withheld: Problem | None) -> Problem:
+    if withheld is None or withheld.reason is not Reason.DRY_RUN:
+        return _NOT_APPLIED
+    message = f"the template of the workers is not that of the spec, and stays as it is while {withheld.message}"
+    return Problem(reason=withheld.reason, message=message)
+
+
+def _with_pods(problem: Problem, workers: WorkersObservation) -> Problem:
+    if workers.pod_problem is None:
         return problem
     return replace(problem, message=f"{problem.message}; {workers.pod_problem.message}")
 

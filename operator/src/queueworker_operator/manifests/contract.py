@@ -34,7 +34,7 @@ def with_contract(
         annotations[SECRETS_ANNOTATION] = secrets_digest
     metadata["annotations"] = annotations
     metadata["labels"] = _map(metadata, "labels", where="metadata.labels") | {SELECTOR_LABEL: name}
-    pod["terminationGracePeriodSeconds"] = spec.worker.drain_timeout_seconds + DRAIN_MARGIN_SECONDS
+    pod["terminationGracePeriodSeconds"] = spec.pods.drain_timeout_seconds + DRAIN_MARGIN_SECONDS
     pod["containers"] = _containers(pod, spec)
     pod["volumes"] = _volumes(pod, spec)
     return {**template, "metadata": metadata, "spec": pod}

@@ -43,7 +43,7 @@ def render_deployment(
 
     Raises ManifestError where podTemplate cannot be laid over, or a Secret lacks a key that spec.redis names.
     """
-    template = overlay(pod_template(owner.name, spec), spec.worker.pod_template or {})
+    template = overlay(pod_template(owner.name, spec), spec.pods.pod_template or {})
     digest = connection_digest(spec.redis, secrets)
     return {
         "apiVersion": "apps/v1",

@@ -5,7 +5,7 @@ from typing import Any
 
 from queueworker import environment as names
 from queueworker.settings import REDIS_PREFIX, TLS_DIRECTORY
-from queueworker_operator.api.v1alpha1 import QueueWorkerSpec, Redis, RedisAuth
+from queueworker_operator.api.v1alpha1 import Queue, QueueWorkerSpec, Redis, RedisAuth
 from queueworker_operator.manifests.connection import connection_without_secrets
 
 Variable = dict[str, Any]
@@ -18,17 +18,17 @@ def is_contract(name: str) -> bool:
 
 def contract_environment(spec: QueueWorkerSpec) -> list[Variable]:
     """Return the variables that every worker gets; what follows them in the list may refer to them by $(NAME)."""
-    queues = [{"name": queue.name, "concurrency": queue.concurrency} for queue in spec.queues]
+    queues = [_queue(queue) for queue in spec.queues]
     variables = [
         _literal(names.QUEUES, json.dumps(queues, ensure_ascii=False, separators=(",", ":"))),
         _literal(names.PREFIX, spec.prefix),
-        _literal(names.DRAIN_TIMEOUT_SECONDS, str(spec.worker.drain_timeout_seconds)),
+        _literal(names.DRAIN_TIMEOUT_SECONDS, str(spec.pods.drain_timeout_seconds)),
         _field(names.NAME, "metadata.name"),
     ]
-    if spec.worker.health_port is not None:
+    if spec.pods.health_port is not None:
         variables += [
             _field(names.HEALTH_HOST, "status.podIP"),
-            _literal(names.HEALTH_PORT, str(spec.worker.health_port)),
+            _literal(names.HEALTH_PORT, str(spec.pods.health_port)),
         ]
     return [*variables, *redis_environment(spec.redis, prefix=REDIS_PREFIX)]
 
@@ -41,6 +41,13 @@ def redis_environment(redis: Redis, *, prefix: str) -> list[Variable]:
     if redis.sentinel is not None:
         variables += _password(f"{prefix}SENTINEL_PASSWORD", redis.sentinel.auth)
     return variables
+
+
+def _queue(queue: Queue) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": queue.name, "concurrency": queue.concurrency}
+    if queue.limiter is not None:
+        said["limiter"] = queue.limiter.model_dump(by_alias=True)
+    return said
 
 
 def _literal(name: str, value: str) -> Variable:

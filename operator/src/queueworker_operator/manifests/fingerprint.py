@@ -9,7 +9,7 @@ from queueworker_operator.api.v1alpha1 import QueueWorkerSpec
 from queueworker_operator.manifests.secrets import SecretValues, connection_digest
 
 _TEMPLATE_FIELDS: Final[Any] = {
-    "queues": {"__all__": {"name", "concurrency"}},
+    "queues": {"__all__": {"name", "concurrency", "limiter"}},
     "prefix": True,
     "redis": True,
     "worker": True,

@@ -30,7 +30,7 @@ _CONTAINER_SECURITY: Final = {
 
 def pod_template(name: str, spec: QueueWorkerSpec) -> JsonObject:
     """Return the template without what podTemplate lays over it, and without the contract."""
-    worker = spec.worker
+    worker = spec.pods
     pod: JsonObject = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -69,7 +69,7 @@ def tls_mount() -> JsonObject:
 
 
 def _container(spec: QueueWorkerSpec) -> JsonObject:
-    worker = spec.worker
+    worker = spec.pods
     container: JsonObject = {
         "name": CONTAINER,
         "image": worker.image,
@@ -89,8 +89,8 @@ def _container(spec: QueueWorkerSpec) -> JsonObject:
 
 
 def _environment(spec: QueueWorkerSpec) -> list[JsonObject]:
-    own = [_dump(variable) for variable in spec.worker.env or []]
-    prefix = spec.worker.redis_env_prefix
+    own = [_dump(variable) for variable in spec.pods.env or []]
+    prefix = spec.pods.redis_env_prefix
     if prefix is None:
         return own
     taken = {variable["name"] for variable in own}

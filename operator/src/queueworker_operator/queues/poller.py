@@ -1,102 +1,33 @@
-"""Reads the queues of one Redis: every second those that hold jobs, every few seconds the others."""
+"""The one reader of one Redis: what it reads when, and what it makes of it."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Protocol
+from itertools import islice
 
-from queueworker.errors import RedisReadError, SettingsError
+from queueworker.errors import RedisReadError
 from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
 from queueworker.snapshot import QueueSnapshot
-from queueworker_operator.api.reasons import ConditionReason
-from queueworker_operator.scaling.observation import HORIZON_SECONDS, Problem
-
-logger = logging.getLogger(__name__)
-
-# After these a client that is made anew fares better: it asks DNS and the Sentinels again, and logs in again.
-REOPEN = frozenset(
-    {ConditionReason.REDIS_UNREACHABLE, ConditionReason.REDIS_AUTH_FAILED, ConditionReason.ROLE_NOT_MASTER}
-)
-NOT_YET_READ = Problem(reason=ConditionReason.NOT_YET_READ, message="The queue has not been read yet.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How often queues are read; seconds."""
-
-    busy: float = 1.0
-    """Between two reads of a queue that has jobs ready or active, or that could not be read."""
-    quiet: float = 5.0
-    deadline: float = 2.0
-    """A read that takes longer has failed."""
-    horizon: float = HORIZON_SECONDS
-    """How far ahead delayed jobs are counted."""
-    unreachable_after: int = 3
-    """Failed reads in a row after which the queue counts as unreachable."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What is known of one queue; `read_at` is seconds of the reader's clock."""
-
-    snapshot: QueueSnapshot | None = None
-    """The last good reading, also while `problem` says that it is no longer known to hold."""
-    read_at: float | None = None
-    problem: Problem | None = NOT_YET_READ
-    """Why the last read failed."""
-    failures: int = 0
-    """Failed reads in a row."""
-    failing_since: float | None = None
-    """When the first of them ended, by the reader's clock."""
-
-    @property
-    def tried(self) -> bool:
-        """Whether it was read, with or without success."""
-        return self.read_at is not None or self.failures > 0
-
-    @property
-    def busy(self) -> bool:
-        """Whether the last good reading found jobs ready or active."""
-        return self.snapshot is not None and self.snapshot.backlog + self.snapshot.active > 0
-
-
-class Reader(Protocol):
-    """An open connection that reads queues."""
-
-    async def read(
-        self, queues: Sequence[QueueKeys], *, horizon_ms: int, deadline_seconds: float
-    ) -> Mapping[QueueKeys, QueueSnapshot | RedisReadError]:
-        """Read all queues in one go; one that cannot be read gives its error."""
-        ...
-
-    async def aclose(self) -> None:
-        """Let go of the connection."""
-        ...
-
-
-class Watch(Protocol):
-    """Who wants to hear of reads."""
-
-    def changed(self, settings: ConnectionSettings, queue: QueueKeys) -> None:
-        """Take note that a reading of the queue says something new."""
-        ...
-
-    def read_done(self, settings: ConnectionSettings, readings: Mapping[QueueKeys, Reading], seconds: float) -> None:
-        """Take note of what one read found and how long it took."""
-        ...
-
-
-OpenReader = Callable[[ConnectionSettings], Reader]
+from queueworker_operator.queues.budget import COUNTS_SECONDS, DETAILS_SECONDS, WAIT_SECONDS, Budget, server_seconds
+from queueworker_operator.queues.connection import Connection, failure_of_server
+from queueworker_operator.queues.door import Door
+from queueworker_operator.queues.lines import Kind, Lines
+from queueworker_operator.queues.outage import Outage
+from queueworker_operator.queues.pace import Pace
+from queueworker_operator.queues.port import OpenReader, Watch
+from queueworker_operator.queues.reading import Reading, reason_of
+from queueworker_operator.queues.refresh import Refreshes
+from queueworker_operator.queues.timetable import Timetable
+from queueworker_operator.queues.wakeups import WakeUps
+from queueworker_operator.queues.watched import Watched
+from queueworker_operator.scaling.observation import Problem
 
 
 class Poller:
-    """The one reader of one Redis."""
+    """Reads the queues of one Redis, one call at a time, and waits for the events of the quiet ones meanwhile."""
 
     def __init__(
         self,
@@ -106,144 +37,216 @@ class Poller:
         watch: Watch,
         pace: Pace,
         clock: Callable[[], float],
-        phase: float,
+        random: Callable[[], float],
+        door: Door,
     ) -> None:
-        """`phase` (0 to 1) sets the readers of different servers apart."""
-        self._settings = settings
-        self._open_reader = open_reader
         self._watch = watch
         self._pace = pace
         self._clock = clock
-        self._grid = pace.busy / 4
-        self._phase = phase * self._grid
-        self._reader: Reader | None = None
-        self._due: dict[QueueKeys, float] = {}
-        self._announce: set[QueueKeys] = set()
+        self._queues: dict[QueueKeys, Watched] = {}
+        self._budget = Budget()
+        self._lines: Lines[Watched] = Lines(self._budget, pace)
+        self._outage = Outage(pace, random)
+        self._connection = Connection(settings, open_reader=open_reader, deadline=pace.deadline, door=door)
+        self._wakeups = WakeUps(
+            spoke=self._spoke,
+            failed=self._wakeups_failed,
+            began=lambda queues: self._budget.spend(WAIT_SECONDS * queues, clock()),
+            clock=clock,
+            deadline=pace.deadline,
+        )
+        self._timetable = Timetable(self._lines, self._wakeups, pace=pace, random=random)
+        self._refreshes: Refreshes[Watched] = Refreshes()
         self._more = asyncio.Event()
-        self.readings: dict[QueueKeys, Reading] = {}
 
-    def add(self, queue: QueueKeys) -> None:
-        """Read this queue from now on."""
-        if queue not in self.readings:
-            self.readings[queue] = Reading()
-            self._due[queue] = self._clock()
-            self._more.set()
+    def add(self, queue: QueueKeys, *, horizon: float) -> None:
+        """Read this queue from now on, its delayed jobs so many seconds ahead."""
+        known = self._queues.get(queue)
+        if known is not None:
+            known.horizon = horizon
+            return
+        known = self._queues[queue] = Watched(keys=queue, horizon=horizon)
+        self._lines.owe(known)
+        self._more.set()
 
     def discard(self, queue: QueueKeys) -> None:
         """Read this queue no more."""
-        self.readings.pop(queue, None)
-        self._due.pop(queue, None)
-        self._announce.discard(queue)
+        known = self._queues.pop(queue, None)
+        if known is not None:
+            known.gone = True
+            self._lines.discard(known)
+            self._wakeups.discard(queue)
+            self._refreshes.drop(known)
+
+    def reading(self, queue: QueueKeys) -> Reading:
+        """Return what is known of the queue; of a burst under way what was told of it last."""
+        return self._queues[queue].seen(self._pace, self._clock())
 
     def announce_next(self, queue: QueueKeys) -> None:
-        """Speak of the next read even if it finds nothing new."""
-        self._announce.add(queue)
+        """Read the queue as soon as a busy one, and speak of it even if nothing is new."""
+        known = self._queues[queue]
+        known.announce = True
+        self._lines.poll_by(known, self._clock() + self._pace.busy)
+        self._more.set()
+
+    async def refresh(self, queues: Iterable[QueueKeys], *, details: bool, within: float) -> bool:
+        """Read these queues now and show what was read; return whether all were in time, with success or without.
+
+        While the server is down, what is known stays: False at once.
+        """
+        if self._outage.down:
+            return False
+        asked_at = self._clock()
+        wanted = [self._queues[queue] for queue in queues if queue in self._queues]
+        for queue in wanted:
+            self._lines.hurry(queue, self._clock())
+            if details:
+                self._lines.hurry_details(queue, self._clock())
+        self._more.set()
+        answered = await self._refreshes.answered(wanted, details=details, within=within)
+        for queue in wanted:
+            queue.show(since=asked_at)
+        return answered
 
     async def run(self) -> None:
         """Read until cancelled."""
+        task = asyncio.current_task()
         try:
             while True:
                 self._more.clear()
-                now = self._clock()
-                if due := [queue for queue, at in self._due.items() if at <= now]:
-                    await self._read(due, now)
-                await self._sleep()
+                worked = await self._turn(self._clock())
+                if task is not None and task.cancelling():
+                    # Python 3.11's wait_for, by which redis-py sends, swallows a cancel that comes as it ends.
+                    raise asyncio.CancelledError
+                if not worked:
+                    await self._sleep()
         finally:
-            await self._close_reader()
+            await self._wakeups.close()
+            await self._connection.close()
 
     async def _sleep(self) -> None:
         if self._more.is_set():
             return
-        pause = max(0.0, min(self._due.values()) - self._clock()) if self._due else None
+        at = self._lines.next_at()
+        pause = None if at is None else max(0.0, max(at, self._outage.next_try) - self._clock())
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._more.wait()
 
-    async def _read(self, due: list[QueueKeys], began: float) -> None:
-        results = await self._results(due)
+    async def _turn(self, now: float) -> bool:
+        if now < self._outage.next_try:
+            return False
+        kind, queues = self._lines.take(now)
+        if not queues:
+            return False
+        self._refreshes.read_begins()
+        if kind is Kind.DETAILS:
+            await self._read_details(queues, now)
+        else:
+            await self._read(queues, now, owed=kind is Kind.OWED)
+        return True
+
+    async def _read(self, queues: list[Watched], began: float, *, owed: bool) -> None:
+        results = await self._ask(queues)
+        failure = failure_of_server(results)
+        if failure is not None and len(queues) == 1 and not self._outage.down:
+            # One queue that cannot be read says little of the server: another one is asked as well.
+            others = [other for other in islice(self._queues.values(), 2) if other is not queues[0]][:1]
+            if others:
+                queues = [*queues, *others]
+                results = await self._ask(queues)
+                failure = failure_of_server(results)
         now = self._clock()
-        before = {queue: self.readings[queue] for queue in due if queue in self.readings}
-        for queue, old in before.items():
-            self.readings[queue] = new = _next_reading(old, results.get(queue), now=now)
-            self._due[queue] = self._aligned(min(began, now) + self._interval(new))
-        self._watch.read_done(self._settings, {queue: self.readings[queue] for queue in before}, now - began)
-        for queue, old in before.items():
-            if queue in self._announce or self._is_news(old, self.readings[queue]):
-                self._announce.discard(queue)
-                self._watch.changed(self._settings, queue)
-        problems = [reading.problem for queue in before if (reading := self.readings.get(queue))]
-        if any(problem and problem.reason in REOPEN for problem in problems):
-            await self._close_reader()
+        if failure is not None and self._connection.is_one_server:
+            self._server_failed(failure, began, now)
+        else:
+            self._server_answered(queues, results, began, now, owed=owed)
+        if failure is not None:
+            await self._connection.reopen_after(reason_of(failure))
 
-    async def _results(self, due: list[QueueKeys]) -> Mapping[QueueKeys, QueueSnapshot | RedisReadError]:
-        deadline = self._pace.deadline
-        try:
-            # The reader has the deadline too; this one holds even where it sits in a place that does not know it.
-            async with asyncio.timeout(deadline * 1.25):
-                if self._reader is None:
-                    self._reader = self._open_reader(self._settings)
-                return await self._reader.read(
-                    due, horizon_ms=round(self._pace.horizon * 1000), deadline_seconds=deadline
-                )
-        except TimeoutError:
-            error = RedisReadError(f"Redis {self._settings.address}: no whole answer within {deadline:g} s")
-        except SettingsError as unusable:
-            error = RedisReadError(str(unusable), reason=ConditionReason.REDIS_TLS_ERROR)
-        except Exception as surprise:
-            logger.exception("Redis %s: the read failed unexpectedly", self._settings.address)
-            # Without this the reader would end, and its queues would stay unread for ever.
-            error = RedisReadError(
-                f"Redis {self._settings.address}: {type(surprise).__name__} while reading, see the log"
-            )
-        return dict.fromkeys(due, error)
+    async def _ask(self, queues: list[Watched]) -> Mapping[QueueKeys, QueueSnapshot | RedisReadError]:
+        return await self._connection.read({known.keys: round(known.horizon * 1000) for known in queues})
 
-    def _interval(self, reading: Reading) -> float:
-        pace, snapshot = self._pace, reading.snapshot
-        if reading.problem is not None:
-            return pace.busy if reading.failures <= pace.unreachable_after else pace.quiet
-        if reading.busy:
-            return pace.busy
-        if snapshot is None or snapshot.next_delayed_ms is None:
-            return pace.quiet
-        return min(pace.quiet, max(pace.busy, (snapshot.next_delayed_ms - snapshot.now_ms) / 1000))
+    def _server_answered(
+        self,
+        queues: list[Watched],
+        results: Mapping[QueueKeys, QueueSnapshot | RedisReadError],
+        began: float,
+        now: float,
+        *,
+        owed: bool,
+    ) -> None:
+        self._outage.over()
+        self._wakeups.use(self._connection.reader)
+        if not owed:
+            self._spend(len(queues), round_trip=now - began, estimate=COUNTS_SECONDS, now=now)
+        live = [known for known in queues if not known.gone]
+        news = [known for known in live if self._take(known, results.get(known.keys), began, now)]
+        self._end_read(live, news, now - began)
+        self._wakeups.pump()
 
-    def _aligned(self, when: float) -> float:
-        """Move a time onto the grid, later, so that reads of many queues fall together into one."""
-        return math.ceil((when - self._phase) / self._grid - 1e-6) * self._grid + self._phase
+    def _server_failed(self, error: RedisReadError, began: float, now: float) -> None:
+        """Whoever was asked, no queue of the server is known any more; the next try is one read."""
+        self._outage.failed(now)
+        self._lines.clear()
+        self._wakeups.use(None)
+        problem = Problem(reason=reason_of(error), message=str(error))
+        live = list(self._queues.values())
+        for known in live:
+            known.failed(problem, now)
+            self._lines.owe(known)
+        self._refreshes.details_read(live)
+        self._end_read(live, [known for known in live if known.tell(self._pace, began=began, now=now)], now - began)
 
-    def _is_news(self, old: Reading, new: Reading) -> bool:
-        if new.problem is not None:
-            told = self._pace.unreachable_after
-            return old.problem is None or old.problem.reason != new.problem.reason or new.failures == told
-        return old.problem is not None or _timeless(old.snapshot) != _timeless(new.snapshot)
+    def _end_read(self, queues: list[Watched], news: list[Watched], seconds: float) -> None:
+        self._watch.read_done({known.keys: known.reading for known in queues}, seconds)
+        self._refreshes.counts_read(queues)
+        if news:
+            self._watch.changed([known.keys for known in news])
 
-    async def _close_reader(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            with suppress(Exception):
-                async with asyncio.timeout(1):
-                    await reader.aclose()
+    def _spend(self, queues: int, *, round_trip: float, estimate: float, now: float) -> None:
+        known = self._connection.server_seconds
+        self._budget.spend(server_seconds(queues, known=known, estimate=estimate, round_trip=round_trip), now)
 
+    def _take(self, known: Watched, result: QueueSnapshot | RedisReadError | None, began: float, now: float) -> bool:
+        """Keep what was read and set when to read again; return whether it is to be told."""
+        was_busy = known.reading.busy
+        known.reading = known.reading.after(result, now=now)
+        withheld, again_at = known.gather(began, now)
+        if again_at is not None:
+            self._lines.hurry(known, again_at)
+        self._timetable.counts_read(known, was_busy=was_busy, began=began, now=now)
+        return not withheld and known.tell(self._pace, began=began, now=now)
 
-def _next_reading(old: Reading, result: QueueSnapshot | RedisReadError | None, *, now: float) -> Reading:
-    if isinstance(result, QueueSnapshot):
-        return Reading(snapshot=result, read_at=now, problem=None)
-    error = result or RedisReadError("The reader gave no answer for this queue.")
-    return replace(
-        old,
-        problem=Problem(reason=_reason_of(error), message=str(error)),
-        failures=old.failures + 1,
-        failing_since=now if old.failing_since is None else old.failing_since,
-    )
+    async def _read_details(self, queues: list[Watched], began: float) -> None:
+        results = await self._connection.read_details([known.keys for known in queues])
+        now = self._clock()
+        self._spend(len(queues), round_trip=now - began, estimate=DETAILS_SECONDS, now=now)
+        live = [known for known in queues if not known.gone]
+        news = [known.keys for known in live if known.take_details(results.get(known.keys), now)]
+        for known in live:
+            self._timetable.details_read(known, now)
+        self._refreshes.details_read(live)
+        if news:
+            self._watch.changed(news)
+        if failure_of_server(results) is not None:
+            self._check()
 
+    def _spoke(self, came: Mapping[QueueKeys, str]) -> None:
+        now = self._clock()
+        for queue in came:
+            known = self._queues.get(queue)
+            if known is not None:
+                known.spoke(self._pace, now)
+                self._lines.hurry(known, now)
+        self._more.set()
 
-def _reason_of(error: RedisReadError) -> ConditionReason:
-    try:
-        return ConditionReason(error.reason)
-    except ValueError:
-        return ConditionReason.REDIS_UNREACHABLE
+    def _wakeups_failed(self) -> None:
+        """Poll the quiet queues as where there are no events, and look at once whether the server is still there."""
+        self._timetable.without_events(self._queues.values(), self._clock())
+        self._check()
 
-
-def _timeless(snapshot: QueueSnapshot | None) -> QueueSnapshot | None:
-    """Leave out what changes with every read and decides nothing."""
-    return snapshot and replace(snapshot, now_ms=0, rate_limited_for_ms=0, added_count=0)
+    def _check(self) -> None:
+        for known in islice(self._queues.values(), 1):
+            self._lines.hurry(known, self._clock())
+        self._more.set()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.cluster.port import (
@@ -14,30 +14,25 @@ from queueworker_operator.cluster.port import (
     ConflictError,
     Resource,
 )
-from queueworker_operator.reconciler import secrets
+from queueworker_operator.reconciler import costs, drift, secrets
+from queueworker_operator.reconciler.failpoints import Failpoint, reach
+from queueworker_operator.reconciler.look import Applied
 from queueworker_operator.reconciler.memory import Memory
+from queueworker_operator.reconciler.rush import Rush
+from queueworker_operator.reconciler.steps import Step, is_outdated, needed
 from queueworker_operator.scaling.decision import Decision
 from queueworker_operator.scaling.observation import Ownership, WorkersObservation
 
-DRIFT_SECONDS = 60.0
-DRIFT_FIGHT = "somebody keeps changing the template of the workers; it is corrected once a minute: find who does"
+logger = logging.getLogger(__name__)
+
+STALE_SECONDS = 2.0
+"""A decision that could not be written for so long, two intervals of reading, is dropped."""
+SECRETS_SECONDS = 1.0
+"""A template is made of no Secrets that were read longer ago."""
 
 
-class Step(StrEnum):
-    """A write."""
-
-    CREATE = "create"
-    SCALE = "scale"
-    APPLY = "apply"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What was done to the template; what was done to the number stands in the decision record."""
-
-    reason: ConditionReason
-    message: str
-    warning: bool = False
+class StaleDecisionError(ConflictError):
+    """What the decision rests on is too old by now: look again."""
 
 
 Write = Callable[[WorkersObservation, Decision], Awaitable[None]]
@@ -52,6 +47,7 @@ class Applier:
         resource: Resource,
         memory: Memory,
         *,
+        rush: Rush,
         now: float,
         clock: Callable[[], float],
     ) -> None:
@@ -59,51 +55,59 @@ class Applier:
         self._cluster = cluster
         self._resource = resource
         self._memory = memory
+        self._rush = rush
         self._now = now
         self._clock = clock
+        self._decided_at = clock()
         self.done: list[Applied] = []
         self.scaled = False
         """Whether the decided number was written."""
 
     def steps(self, workers: WorkersObservation, decision: Decision) -> list[Step]:
         """Return the writes that are needed, and not known to be refused, in their order."""
-        memory, found = self._memory, []
-        if workers.ownership is Ownership.ABSENT and decision.write:
-            found.append(Step.CREATE)
-        if workers.ownership in (Ownership.OURS, Ownership.ADOPTABLE):
-            if decision.write and decision.desired != workers.replicas:
-                found.append(Step.SCALE)
-            if self._outdated(workers) or self._drift_due(workers):
-                found.append(Step.APPLY)
-        for step in memory.refusals.keys() - set(found):
-            del memory.refusals[step]
+        memory, at = self._memory, self._clock()
+        in_rush = self._rush.is_on(at)
+        found = needed(self._resource, workers, decision=decision, memory=memory, in_rush=in_rush, now=self._now)
         if memory.secrets_problem is not None:
             # Without them no template can be rendered, and what runs goes on.
-            found = [step for step in found if step is Step.SCALE]
-        at = self._clock()
+            found = [step for step in found if step in (Step.SCALE, Step.COSTS)]
+        for step in memory.refusals.keys() - set(found):
+            # What is not tried must not be waited for.
+            del memory.refusals[step]
         return [step for step in found if memory.may_try(step, self._subject(step, decision), at)]
 
     async def carry_out(self, steps: list[Step], workers: WorkersObservation, decision: Decision) -> None:
-        """Write; raises ConflictError and ClusterUnavailableError, other refusals are kept in the memory."""
+        """Write what was just decided.
+
+        Raises ConflictError and ClusterUnavailableError; other refusals are kept in the memory.
+        """
+        self._decided_at = self._clock()
         for step in steps:
-            if step is not Step.SCALE and not await self._has_secrets():
+            if step in (Step.CREATE, Step.APPLY) and not await self._has_secrets():
                 return
-            write = {Step.CREATE: self._create, Step.SCALE: self._scale, Step.APPLY: self._apply}[step]
+            write = {
+                Step.CREATE: self._create,
+                Step.COSTS: self._take_back,
+                Step.SCALE: self._scale,
+                Step.APPLY: self._apply,
+            }[step]
             await self._try(step, write, workers, decision)
             workers = self._memory.workers or workers
 
     async def _has_secrets(self) -> bool:
-        if self._memory.secrets_read_at < self._clock():
+        if self._clock() - self._memory.secrets_read_at > SECRETS_SECONDS:
             await secrets.read(self._cluster, self._resource, self._memory, now=self._clock())
         return self._memory.secrets_problem is None
 
     async def _try(self, step: Step, write: Write, workers: WorkersObservation, decision: Decision) -> None:
         memory, subject = self._memory, self._subject(step, decision)
-        # Whatever comes of it, what is known of the workers is no longer how they are.
-        memory.workers_stale = True
+        if step is not Step.COSTS:
+            # Whatever comes of it, what is known of the workers is no longer how they are.
+            memory.workers_stale = True
         try:
             await write(workers, decision)
         except (ConflictError, ClusterUnavailableError):
+            memory.workers_doubtful = True
             raise
         except ClusterError as error:
             memory.refused(step, subject, error, self._clock())
@@ -111,52 +115,92 @@ class Applier:
             memory.refusals.pop(step, None)
 
     async def _create(self, workers: WorkersObservation, decision: Decision) -> None:
-        made = await self._cluster.create(self._resource, secrets=self._memory.secrets, replicas=decision.desired)
+        self._require_recent()
+        self._rush.creates(self._clock())
+        made = await self._cluster.create(
+            self._resource,
+            secrets=self._memory.secrets,
+            replicas=decision.desired,
+            hurried=self._rush.is_on(self._clock()),
+        )
         self._applied(made)
         self.scaled = True
+        reach(Failpoint.AFTER_SCALE)
         self._say(ConditionReason.WORKERS_CREATED, f"created with {decision.desired} replicas")
 
     async def _scale(self, workers: WorkersObservation, decision: Decision) -> None:
+        if decision.desired < workers.replicas:
+            await self._choose_victims(workers, decision)
+        self._require_recent()
+        reach(Failpoint.BEFORE_SCALE)
         await self._cluster.scale(self._resource, workers, replicas=decision.desired)
-        self._memory.workers = replace(workers, replicas=decision.desired)
+        self._memory.keep(replace(self._memory.workers or workers, replicas=decision.desired), self._clock())
+        self._memory.pods.cancelled = False
         self.scaled = True
+        reach(Failpoint.AFTER_SCALE)
+
+    def _require_recent(self) -> None:
+        age = self._clock() - self._decided_at
+        if age > STALE_SECONDS:
+            raise StaleDecisionError(f"{self._resource.key}: decided {age:.0f} s ago and not written until now")
+
+    async def _choose_victims(self, workers: WorkersObservation, decision: Decision) -> None:
+        unseen = costs.unseen(decision, workers)
+        if unseen is not None:
+            self._say_no_victims(unseen.reason, unseen.message)
+        wanted = costs.before_shrink(decision, workers)
+        if not wanted:
+            return
+        try:
+            await self._set_costs(wanted)
+        except (ConflictError, ClusterUnavailableError):
+            raise
+        except ClusterError as error:
+            # The ReplicaSet controller chooses by itself then.
+            logger.warning("%s: no deletion costs: %s", self._resource.key, error)
+
+    async def _take_back(self, workers: WorkersObservation, decision: Decision) -> None:
+        await self._set_costs(costs.to_take_back(decision, workers, self._memory))
+
+    async def _set_costs(self, wanted: dict[str, int | None]) -> None:
+        """Write them; raises ClusterError where that is refused, which is told once."""
+        memory, before = self._memory, (self._memory.pods.costly, self._memory.pods.cancelled)
+        costs.writes(wanted, memory)
+        try:
+            await self._cluster.set_deletion_costs(self._resource, wanted)
+        except (ConflictError, ClusterUnavailableError):
+            raise
+        except ClusterError as error:
+            memory.pods.costly, memory.pods.cancelled = before
+            self._say_no_victims(error.reason, str(error))
+            raise
+        memory.pods.refused = None
+        costs.wrote(wanted, memory)
+
+    def _say_no_victims(self, reason: ConditionReason, why: str) -> None:
+        """Say once why the ReplicaSet controller chooses by itself."""
+        if self._memory.pods.refused != why:
+            self._memory.pods.refused = why
+            self._say(reason, f"the victims of a scale-in cannot be chosen: {why}", warning=True)
 
     async def _apply(self, workers: WorkersObservation, decision: Decision) -> None:
-        outdated = self._outdated(workers)
+        outdated, created = is_outdated(workers, self._memory), workers.applied_fields is None
         applied = await self._cluster.apply(self._resource, workers, secrets=self._memory.secrets)
         self._applied(applied)
         if workers.ownership is Ownership.ADOPTABLE:
             self._say(ConditionReason.WORKERS_ADOPTED, "adopted the workers that were there")
+        elif created:
+            # The end of what an event has told already.
+            return
         elif outdated:
             self._say(ConditionReason.TEMPLATE_APPLIED, "applied the template of the spec as it is now")
         else:
-            self._corrected()
-
-    def _corrected(self) -> None:
-        last = self._memory.drift_corrected_at
-        # Twice within two periods: somebody does not give in.
-        fight = last is not None and self._now - last < 2 * DRIFT_SECONDS
-        self._memory.drift_fight = fight
-        self._memory.drift_corrected_at = self._now
-        if fight:
-            self._say(ConditionReason.DRIFT_FIGHT, DRIFT_FIGHT, warning=True)
-        else:
-            message = "somebody else had changed the template of the workers; it is as the QueueWorker says again"
-            self._say(ConditionReason.DRIFT_CORRECTED, message, warning=True)
+            self.done.append(drift.corrected(self._memory, self._now))
 
     def _applied(self, workers: WorkersObservation) -> None:
-        self._memory.workers = workers
+        self._memory.keep(workers, self._clock())
         if workers.applied_fields is not None:
             self._memory.applied_fields = workers.applied_fields
-
-    def _outdated(self, workers: WorkersObservation) -> bool:
-        if workers.ownership is Ownership.ADOPTABLE:
-            return True
-        return workers.fingerprint != self._memory.fingerprint
-
-    def _drift_due(self, workers: WorkersObservation) -> bool:
-        last = self._memory.drift_corrected_at
-        return workers.drifted and (last is None or not 0 <= self._now - last < DRIFT_SECONDS)
 
     def _subject(self, step: Step, decision: Decision) -> object:
         if step is Step.SCALE:

@@ -9,7 +9,8 @@ from queueworker_operator.api import v1alpha1 as api
 from queueworker_operator.api.reasons import ConditionReason, ConditionType
 from queueworker_operator.cluster.port import Cluster, ClusterError, ClusterUnavailableError, GoneError, Resource
 from queueworker_operator.conditions import Facts, conditions, transitions
-from queueworker_operator.reconciler.applying import Applied
+from queueworker_operator.reconciler.budget import Budget
+from queueworker_operator.reconciler.look import Applied
 from queueworker_operator.reconciler.memory import Memory
 from queueworker_operator.scaling.decision import Decision
 from queueworker_operator.scaling.history import optional_stamp
@@ -28,28 +29,12 @@ NUMBER_WRITES_PER_SECOND = 5
 RETRY_SECONDS = 30.0
 
 
-class Budget:
-    """So many writes a second; those that were not used are saved up to `burst`."""
-
-    def __init__(self, per_second: float, clock: Callable[[], float], *, burst: int = 1) -> None:
-        self._pause = 1 / per_second
-        self._saved = (burst - 1) * self._pause
-        self._clock = clock
-        self._next = clock() - self._saved
-
-    def reserve(self) -> float:
-        """Return from when on (by the clock) a write is allowed; it counts even if it is not made."""
-        at = max(self._next, self._clock() - self._saved)
-        self._next = at + self._pause
-        return at
-
-
 def build_status(
     observation: Observation, decision: Decision, facts: Facts, memory: Memory, *, now: float
 ) -> api.QueueWorkerStatus:
     """Return the status as it should be; `now` is Unix seconds."""
     previous = memory.status or api.QueueWorkerStatus()
-    scaling = scaling_status(decision, previous=previous.scaling)
+    scaling = scaling_status(decision, observation, previous=previous.scaling)
     kept = {"applied_fields": memory.applied_fields, "drift_corrected_at": optional_stamp(memory.drift_corrected_at)}
     workers = observation.workers
     return api.QueueWorkerStatus(
@@ -76,14 +61,16 @@ class Reporter:
 
         Raises ClusterUnavailableError and GoneError.
         """
+        warnings = memory.decision.warnings if memory.decision is not None else ()
+        memory.warned.look(memory.status, warnings, self._clock())
         urgency = difference(memory.status, status)
         if urgency is Difference.NONE:
-            memory.status_slots.clear()
+            self._use_slots(memory)
             return None
         pause = self._pause(memory, status, urgency)
         if pause > 0:
             return pause
-        memory.status_slots.clear()
+        self._use_slots(memory)
         try:
             await self._cluster.write_status(resource, status)
         except (ClusterUnavailableError, GoneError):
@@ -94,7 +81,8 @@ class Reporter:
             return RETRY_SECONDS
         before, memory.status, memory.status_written_at = memory.status, status, self._clock()
         for event in transitions(before, status):
-            await self._publish(resource, kind=event.kind, reason=event.reason, message=event.message)
+            if event.kind == "Normal" or not memory.warned.knows(event.reason):
+                await self._publish(resource, kind=event.kind, reason=event.reason, message=event.message)
         return None
 
     def _pause(self, memory: Memory, status: api.QueueWorkerStatus, urgency: Difference) -> float:
@@ -118,6 +106,11 @@ class Reporter:
         if Difference.DECISION not in slots:
             slots[Difference.DECISION] = self._all.reserve()
         return slots[Difference.DECISION] - now
+
+    def _use_slots(self, memory: Memory) -> None:
+        """Let go of what is used up. A slot that is still to come is kept: a new one would be behind all the others."""
+        now = self._clock()
+        memory.status_slots = {urgency: at for urgency, at in memory.status_slots.items() if at > now}
 
     async def tell(self, resource: Resource, done: Iterable[Applied]) -> None:
         """Publish what was done to the template."""

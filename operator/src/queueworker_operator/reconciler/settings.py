@@ -15,3 +15,5 @@ class ReconcilerSettings:
     """Between two looks at workers of which no event came."""
     unsettled: float = 10.0
     """The same while they are not all ready: the cause shows on the pods, which nobody watches."""
+    target: float = 30.0
+    """The same of what a targetRef names, of which no event ever comes."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from queueworker.details import QueueDetails
 from queueworker.snapshot import QueueSnapshot
 from queueworker_operator.api.reasons import ConditionReason
 
@@ -33,6 +34,10 @@ class QueueObservation:
     """Reads that failed in a row up to this one."""
     failing_since: float | None = None
     """Unix seconds of the first of them."""
+    details: QueueDetails | None = None
+    """What was last read beyond the counts; it may be older than the snapshot, see its `now_ms`."""
+    shared_with: tuple[str, ...] = ()
+    """Names of the other QueueWorkers that serve this very queue."""
 
 
 class Ownership(StrEnum):
@@ -40,11 +45,34 @@ class Ownership(StrEnum):
 
     ABSENT = "absent"
     OURS = "ours"
+    TARGET = "target"
+    """What targetRef names: only its number is ours to write."""
     ADOPTABLE = "adoptable"
     """It bears our label and selector and has no controller."""
     FOREIGN = "foreign"
     TERMINATING = "terminating"
     """It belonged to an earlier QueueWorker of the name and is on its way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """One pod, or process, of the workers; times are Unix seconds."""
+
+    name: str
+    """What our workers begin their lock tokens with."""
+    ready: bool
+    terminating: bool = False
+    created_at: float
+    scheduled_at: float | None = None
+    """When it got its node; None while it waits for one."""
+    ready_at: float | None = None
+    unready_since: float | None = None
+    """Since when it is not ready: since its start, or since it stopped being so; None where it is, or nobody tells."""
+    problem: Problem | None = None
+    """Why it does not become ready: a crash loop, an image that cannot be pulled. Of one that is ready: why it was not,
+    over and over."""
+    deletion_cost: int | None = None
+    """`controller.kubernetes.io/pod-deletion-cost`, where it is set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +93,29 @@ class WorkersObservation:
     rollout_problem: Problem | None = None
     """Why the rollout does not go on: refused, out of quota, or past its deadline."""
     pod_problem: Problem | None = None
-    """Why the first pod that is not ready is not."""
+    """Why the first pod that is not ready is not, or was not when the pods were last listed. Only WorkersNotReady is a
+    trouble of the pod itself: with Pending it waits for a node and is coming capacity, or the pods could not be listed;
+    with ClusterDenied they may not be."""
     drifted: bool = False
     """Somebody else changed fields that the operator had applied."""
     applied_fields: str | None = None
     """Digest of the fields that the operator owns as of its last apply; belongs into `Memory.applied_fields`."""
     resource_version: str | None = None
     uid: str | None = None
+    pods: tuple[Pod, ...] | None = None
+    """The pods, terminating ones too; None where they were not listed."""
+    grace_seconds: int | None = None
+    """The pods' own grace period, where they are not ours (targetRef)."""
+    ordinal: bool = False
+    """Whether the highest ordinal goes first, as in a StatefulSet: no victim can be chosen."""
+    conflict: str | None = None
+    """Another autoscaler that writes the number of the same target, as `HorizontalPodAutoscaler mail`."""
+    conflict_problem: Problem | None = None
+    """Why it is not known whether there is another one."""
+    left_behind: str | None = None
+    """Workers of an earlier spec.worker that go on beside a targetRef, as `Deployment jobs/mail`."""
+    target_problem: Problem | None = None
+    """Why what targetRef names cannot be scaled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from queueworker.details import QueueDetails
 from queueworker.snapshot import QueueSnapshot
+from queueworker_operator.api.v1alpha1 import Autoscaling, QueueWorkerSpec
+from queueworker_operator.api.v1alpha1.spec import Queue
 from queueworker_operator.scaling.decision import History, Inputs
-from queueworker_operator.scaling.observation import Observation, QueueObservation
+from queueworker_operator.scaling.measuring import Measured
+from queueworker_operator.scaling.observation import HORIZON_SECONDS, Observation, Problem, QueueObservation
+from queueworker_operator.scaling.rates.measured import QueueRates
+from queueworker_operator.scaling.rates.starts import StartUp
 
 MISSING_SECONDS = 3600.0
 """How long a queue that is gone keeps the number up: an hour to notice a flush or a wrong database."""
@@ -31,14 +37,36 @@ class QueueView:
 
     name: str
     concurrency: int
+    """Slots of one pod: what the workers report, else the spec's concurrency."""
     per_replica: int
     """Ready jobs that one replica is to answer for."""
+    per_replica_wanted: bool = False
+    """Whether the user set that, and it counts at any time."""
     state: QueueState
     held_until: float | None = None
     """Unix seconds until when a missing queue keeps the number; None where it no longer does."""
     snapshot: QueueSnapshot | None = None
-    reason: str = ""
-    """Why it is unknown, in one sentence."""
+    details: QueueDetails | None = None
+    rates: QueueRates
+    problem: Problem | None = None
+    """Why it is unknown."""
+    hold_when_paused: bool = False
+    worker_rate: float | None = None
+    """Jobs per second that the workers' own limiter allows, over all of them."""
+    share_percent: int = 100
+    """Which part of the queue is ours; 100 where nobody else serves it."""
+    horizon_seconds: float = HORIZON_SECONDS
+    """How far ahead delayed jobs were counted."""
+    next_due_in: float | None = None
+    """In how many seconds the next delayed job falls due, 0 where that time has come since the reading; None where
+    none waits, or one was due already."""
+    next_job_in: float | None = None
+    """In how many seconds the next job comes of itself, delayed or of a scheduler; None where none does."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is unknown, in one sentence."""
+        return self.problem.message if self.problem is not None else ""
 
     @property
     def uncertain(self) -> bool:
@@ -52,13 +80,32 @@ class QueueView:
 
     @property
     def active(self) -> int:
-        """Jobs that run."""
-        return self.snapshot.active if self.snapshot else 0
+        """Jobs that run, those on terminating pods left out."""
+        return self.rates.active
 
     @property
     def due_soon(self) -> int:
         """Jobs that fall due within the horizon and are not due yet."""
-        return max(0, self.snapshot.delayed_due_soon - self.snapshot.delayed_due) if self.snapshot else 0
+        if self.snapshot is None:
+            return 0
+        return self.due_by(self.snapshot.delayed_due_soon, horizon=self.horizon_seconds)
+
+    def due_by(self, counted: int, *, horizon: float) -> int:
+        """Return how many of the `counted` jobs that fall due within `horizon` seconds of the reading are not due yet.
+
+        Time has gone on since the reading: the next job may be within the horizon by now.
+        """
+        due = self.snapshot.delayed_due if self.snapshot is not None else 0
+        return max(0, counted - due, self.next_due_in is not None and self.next_due_in <= horizon)
+
+    @property
+    def rate(self) -> float | None:
+        """Jobs per second that may be started, by the limiter of the queue and that of its workers; None: any."""
+        snapshot, allowed = self.snapshot, self.worker_rate
+        if snapshot is not None and snapshot.rate_limit_max and snapshot.rate_limit_duration_ms:
+            queue = 1000 * snapshot.rate_limit_max / snapshot.rate_limit_duration_ms
+            return queue if allowed is None else min(queue, allowed)
+        return allowed
 
     @property
     def demand(self) -> int:
@@ -78,50 +125,51 @@ class QueueView:
         limited = self.snapshot is not None and self.snapshot.rate_limited_for_ms > 0
         return self.demand > 0 and self.active == 0 and not limited
 
-    def next_due(self, now: float) -> float | None:
-        """Return when (Unix seconds) the next delayed job falls due; None where none does or it is due already."""
-        if self.snapshot is None or self.snapshot.next_delayed_ms is None:
-            return None
-        wait = (self.snapshot.next_delayed_ms - self.snapshot.now_ms) / 1000
-        return now + wait if wait > 0 else None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Which queues were once there, and which of them are gone since when; see the fields of History."""
+
+    queues: frozenset[str]
+    missing: frozenset[str] = frozenset()
+    missing_since: float | None = None
 
 
 def views(
-    observation: Observation, history: History, now: float, *, backlog_per_replica: int | None
+    observation: Observation, spec: QueueWorkerSpec, now: float, *, known: Seen, measured: Measured
 ) -> tuple[QueueView, ...]:
-    """Return every queue as the rules see it; `history` must be the one that `remember` returned for this look."""
-    hold = None if history.missing_since is None else history.missing_since + MISSING_SECONDS
+    """Return every queue as the rules see it."""
+    hold = None if known.missing_since is None else known.missing_since + MISSING_SECONDS
     held_until = hold if hold is not None and now < hold else None
+    wanted = {queue.name: queue for queue in spec.queues}
     return tuple(
-        _view(queue, history, held_until=held_until, backlog_per_replica=backlog_per_replica)
+        _view(queue, wanted.get(queue.name), spec.autoscaling, _state(queue, known), held_until, measured, now)
         for queue in observation.queues
     )
 
 
-def remember(observation: Observation, history: History, now: float) -> dict[str, object]:
-    """Return the fields of History that tell which queues were once there and which are gone."""
+def seen(observation: Observation, history: History, now: float) -> Seen:
+    """Return which queues were once there and which are gone."""
     names = {queue.name for queue in observation.queues}
     there = {q.name for q in observation.queues if q.snapshot is not None and _is_there(q.snapshot)}
+    if there == names and history.seen_queues == names:
+        return Seen(queues=history.seen_queues)
     unread = {q.name for q in observation.queues if q.snapshot is None}
-    seen = (history.seen_queues & names) | there
-    missing = (seen - there - unread) | (history.missing_queues & unread)
+    known = (history.seen_queues & names) | there
+    missing = (known - there - unread) | (history.missing_queues & unread)
     since = history.missing_since
     # A queue that goes now gets its own hour, even where another one has been gone for long.
     if not missing <= history.missing_queues or since is None or since > now:
         since = now
-    return {
-        "seen_queues": frozenset(seen),
-        "missing_queues": frozenset(missing),
-        "missing_since": since if missing else None,
-    }
+    return Seen(queues=frozenset(known), missing=frozenset(missing), missing_since=since if missing else None)
 
 
-def inputs(queues: tuple[QueueView, ...]) -> Inputs:
+def inputs(queues: tuple[QueueView, ...], start_up: StartUp) -> Inputs:
     """Sum what could be read."""
     read = [queue.snapshot for queue in queues if queue.snapshot is not None]
     if not read:
-        return Inputs()
-    ages = [snapshot.oldest_age_seconds for snapshot in read if snapshot.oldest_age_seconds is not None]
+        return Inputs(start_up=start_up)
+    ages = [age for snapshot in read if (age := snapshot.oldest_age_seconds) is not None]
     return Inputs(
         waiting=sum(snapshot.waiting for snapshot in read),
         prioritized=sum(snapshot.prioritized for snapshot in read),
@@ -132,28 +180,61 @@ def inputs(queues: tuple[QueueView, ...]) -> Inputs:
         failed=sum(snapshot.failed for snapshot in read),
         oldest_age_seconds=max(ages, default=None),
         paused_queues=tuple(queue.name for queue in queues if queue.state is QueueState.PAUSED),
+        rates={queue.name: queue.rates for queue in queues if queue.snapshot is not None},
+        start_up=start_up,
     )
 
 
 def _view(
-    queue: QueueObservation, history: History, *, held_until: float | None, backlog_per_replica: int | None
+    queue: QueueObservation,
+    wanted: Queue | None,
+    autoscaling: Autoscaling | None,
+    state: QueueState,
+    held_until: float | None,
+    measured: Measured,
+    now: float,
 ) -> QueueView:
-    state = _state(queue, history)
+    rates = measured.rates.get(queue.name) or QueueRates(slots=queue.concurrency)
+    target = autoscaling.target.backlog_per_replica if autoscaling is not None else None
+    limiter = wanted.limiter if wanted is not None else None
+    snapshot, learned = queue.snapshot, measured.learned.get(queue.name)
+    age = max(0.0, now - learned.read_at) if learned is not None else 0.0
+    next_due = _in_seconds(snapshot, snapshot.next_delayed_ms, age) if snapshot is not None else None
+    next_run = _in_seconds(snapshot, snapshot.next_scheduler_ms, age) if snapshot is not None else None
     return QueueView(
         name=queue.name,
-        concurrency=queue.concurrency,
-        per_replica=backlog_per_replica or 2 * queue.concurrency,
+        concurrency=rates.slots,
+        per_replica=target or 2 * rates.slots,
+        per_replica_wanted=target is not None,
         state=state,
         held_until=held_until if state is QueueState.MISSING else None,
-        snapshot=queue.snapshot,
-        reason=queue.problem.message if queue.problem else "",
+        snapshot=snapshot,
+        details=queue.details,
+        rates=rates,
+        problem=queue.problem,
+        hold_when_paused=autoscaling is not None and autoscaling.when_queue_paused == "Hold",
+        worker_rate=1000 * limiter.max / limiter.duration_milliseconds if limiter is not None else None,
+        share_percent=wanted.share_percent if wanted is not None and queue.shared_with else 100,
+        horizon_seconds=snapshot.horizon_ms / 1000 if snapshot and snapshot.horizon_ms else _horizon(measured),
+        next_due_in=next_due,
+        next_job_in=next_run if next_due is None else next_due if next_run is None else min(next_due, next_run),
     )
 
 
-def _state(queue: QueueObservation, history: History) -> QueueState:
+def _horizon(measured: Measured) -> float:
+    return measured.start_up.horizon_seconds
+
+
+def _in_seconds(snapshot: QueueSnapshot, at_ms: int | None, age: float) -> float | None:
+    """Return in how many seconds a moment comes that was still to come when the queue was read, `age` seconds ago."""
+    wait = (at_ms - snapshot.now_ms) / 1000 if at_ms is not None else 0.0
+    return max(0.0, wait - age) if wait > 0 else None
+
+
+def _state(queue: QueueObservation, known: Seen) -> QueueState:
     if queue.snapshot is None:
         return QueueState.UNKNOWN
-    if queue.name in history.missing_queues:
+    if queue.name in known.missing:
         return QueueState.MISSING
     if queue.snapshot.paused:
         return QueueState.PAUSED

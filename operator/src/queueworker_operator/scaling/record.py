@@ -1,19 +1,25 @@
 """The decision as the status shows it, and when a status is worth writing."""
 
-from bisect import bisect_right
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import TypeVar
 
 from queueworker_operator.api import v1alpha1 as api
-from queueworker_operator.api.reasons import ConditionType
+from queueworker_operator.api.reasons import ConditionReason, ScalingReason
 from queueworker_operator.scaling import explain
 from queueworker_operator.scaling.decision import Change, Decision, Inputs, Limit, Vote
+from queueworker_operator.scaling.explain.facts import next_due_at
 from queueworker_operator.scaling.history import optional_stamp, stamp, to_memory
+from queueworker_operator.scaling.observation import Observation, QueueObservation
+from queueworker_operator.scaling.rates.measured import QueueRates
+from queueworker_operator.scaling.rounding import coarse_age, milliseconds, per_minute, two_digits
 
-_HOUR, _DAY = 3600, 86_400
-_AGES = (0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)
+_Told = TypeVar("_Told", Vote, Limit)
 _MAX_COUNT = 2**31 - 1
 _MAX_NAME = 128
-_MAX_VOTES, _MAX_LIMITS = 128, 64
+_MAX_VOTES, _MAX_LIMITS, _MAX_QUEUES = 128, 64, 32
+MEASURED_STARTS = 3
+"""From so many on, the time that pods take to start is a measured one."""
 
 
 class Difference(IntEnum):
@@ -27,35 +33,30 @@ class Difference(IntEnum):
     """The number, its reason or the status of a condition: worth a write at once."""
 
 
-def scaling_status(decision: Decision, *, previous: api.Scaling | None = None) -> api.Scaling:
-    """Return the decision record; `previous` gives the parts of the memory that others keep there."""
+def scaling_status(
+    decision: Decision, observation: Observation | None = None, *, previous: api.Scaling | None = None
+) -> api.Scaling:
+    """Return the decision record; `previous` gives the parts of the memory that others keep there.
+
+    Measured numbers are rounded to two digits and ages to few steps, so that noise writes no status; what each queue
+    holds is left out where the look is not given.
+    """
     history = decision.history
     memory = previous.memory if previous is not None else None
+    queues = observation.queues if observation is not None else ()
+    due = min((at for queue in queues if (at := next_due_at(queue.snapshot)) is not None), default=None)
     return api.Scaling(
         desired=_count(decision.desired),
         reason=decision.reason,
         message=explain.clip(decision.message),
-        inputs=_inputs(decision.inputs),
-        votes=[_vote(vote) for vote in decision.votes[:_MAX_VOTES]] or None,
-        limits=[_limit(limit) for limit in decision.limits[:_MAX_LIMITS]] or None,
+        inputs=_inputs(decision.inputs, queues),
+        votes=[_vote(vote) for vote in _telling(decision.votes, _MAX_VOTES)] or None,
+        limits=[_limit(limit, due) for limit in _telling(decision.limits, _MAX_LIMITS)] or None,
         last_scale_time=optional_stamp(history.last_scale_at),
         last_decision_change_time=optional_stamp(history.last_change_at),
         history=[_change(change) for change in history.changes] or None,
         memory=to_memory(history, memory),
     )
-
-
-def coarse_age(seconds: float) -> int:
-    """Round an age down: 1, 2, 5, 10, 20, 30 s, 1, 2, 5, 10, 20, 30 min, then whole hours, from one day on whole days.
-
-    An age grows by itself; on these steps a backlog that nothing else changes costs a dozen status writes in its first
-    hour instead of one each second.
-    """
-    whole = max(0, int(seconds))
-    if whole >= _HOUR:
-        step = _DAY if whole >= _DAY else _HOUR
-        return whole // step * step
-    return _AGES[bisect_right(_AGES, whole) - 1]
 
 
 def difference(before: api.QueueWorkerStatus | None, after: api.QueueWorkerStatus) -> Difference:
@@ -68,23 +69,25 @@ def difference(before: api.QueueWorkerStatus | None, after: api.QueueWorkerStatu
 def _urgent(status: api.QueueWorkerStatus) -> tuple[object, ...]:
     scaling = status.scaling
     number = (scaling.desired, scaling.reason, scaling.last_scale_time) if scaling is not None else None
-    conditions: dict[ConditionType, str] = {c.type: c.status for c in status.conditions or ()}
+    # That pods fail, where they only had to start before, is no less than a change of the status.
+    failing = ConditionReason.WORKERS_NOT_READY
+    conditions = {c.type: (c.status, c.reason == failing) for c in status.conditions or ()}
     return status.observed_generation, number, conditions
 
 
-def _visible(status: api.QueueWorkerStatus) -> api.QueueWorkerStatus:
-    """Leave out what only says that time went by: the window's peaks and the beginning of the idle time."""
+def _visible(status: api.QueueWorkerStatus) -> tuple[object, ...]:
+    """Return all but what is only remembered; of that alone what was done to the template, and whether there is any."""
     scaling = status.scaling
-    if scaling is None or scaling.memory is None:
-        return status
-    memory = scaling.memory.model_copy(
-        update={"recommendations": None, "idle_since": None, "not_consuming_since": None}
-    )
-    return status.model_copy(update={"scaling": scaling.model_copy(update={"memory": memory})})
+    shown = {name: value for name, value in status.__dict__.items() if name != "scaling"}
+    if scaling is None:
+        return shown, None, None
+    memory = scaling.memory
+    template = (memory.applied_fields, memory.drift_corrected_at) if memory is not None else None
+    return shown, {name: value for name, value in scaling.__dict__.items() if name != "memory"}, template
 
 
-def _inputs(inputs: Inputs) -> api.Inputs:
-    age = inputs.oldest_age_seconds
+def _inputs(inputs: Inputs, queues: Sequence[QueueObservation]) -> api.Inputs:
+    age, start_up = inputs.oldest_age_seconds, inputs.start_up
     return api.Inputs(
         waiting=inputs.waiting,
         prioritized=inputs.prioritized,
@@ -95,20 +98,53 @@ def _inputs(inputs: Inputs) -> api.Inputs:
         failed=inputs.failed,
         oldest_age_seconds=None if age is None else coarse_age(age),
         paused_queues=[name[:_MAX_NAME] for name in inputs.paused_queues] or None,
+        queues=[_queue(queue, inputs.rates.get(queue.name)) for queue in queues[:_MAX_QUEUES]] or None,
+        start_up_seconds=two_digits(start_up.seconds) if start_up.measured >= MEASURED_STARTS else None,
     )
+
+
+def _queue(queue: QueueObservation, rates: QueueRates | None) -> api.QueueInputs:
+    name, seen = queue.name[:_MAX_NAME], queue.snapshot
+    if seen is None:
+        return api.QueueInputs(name=name)
+    if rates is None:
+        return api.QueueInputs(name=name, backlog=seen.backlog, active=seen.active, slots=queue.concurrency)
+    return api.QueueInputs(
+        name=name,
+        backlog=seen.backlog,
+        active=rates.active,
+        slots=rates.slots,
+        service_milliseconds=milliseconds(rates.service_seconds),
+        service_source=rates.service_source,
+        arrivals_per_minute=per_minute(rates.arrivals_per_second),
+    )
+
+
+def _telling(found: Sequence[_Told], most: int) -> Sequence[_Told]:
+    """Return as many as fit, in their order: what speaks for the whole QueueWorker, then what asks for most."""
+    if len(found) <= most:
+        return found
+    by_weight = sorted(range(len(found)), key=lambda place: (found[place].queue is not None, -_asked(found[place])))
+    return [found[place] for place in sorted(by_weight[:most])]
+
+
+def _asked(one: Vote | Limit) -> int:
+    return one.replicas if isinstance(one, Vote) else one.after
 
 
 def _vote(vote: Vote) -> api.Vote:
     return api.Vote(queue=vote.queue, rule=vote.rule, replicas=_count(vote.replicas))
 
 
-def _limit(limit: Limit) -> api.Limit:
+def _limit(limit: Limit, due: float | None) -> api.Limit:
+    # By the clock of Redis, where the job is kept: a moment that is counted from each look would tremble.
+    until = due if limit.by is ScalingReason.NEXT_JOB_DUE and due is not None else limit.until
     return api.Limit(
         queue=limit.queue,
         by=limit.by,
         from_=_count(limit.before),
         to=_count(limit.after),
-        until=optional_stamp(limit.until),
+        until=optional_stamp(until),
     )
 
 

@@ -44,6 +44,23 @@ def hold(peaks: Sequence[Recommendation], *, current: int, window: float) -> Hol
     return Hold(replicas=replicas, until=last + window, peak=highest)
 
 
+def record_low(
+    lows: Sequence[Recommendation], *, replicas: int, current: int, now: float, window: float
+) -> tuple[Recommendation, ...]:
+    """Return the lowest recommendations of the window with this one: `record`, upside down."""
+    return _negated(record(_negated(lows), replicas=-replicas, current=-current, now=now, window=window))
+
+
+def hold_low(lows: Sequence[Recommendation], *, current: int, window: float) -> Hold:
+    """Return how far the number may go up: never below the current one, whatever the lowest was."""
+    held = hold(_negated(lows), current=-current, window=window)
+    return Hold(replicas=-held.replicas, until=held.until, peak=-held.peak)
+
+
+def _negated(recommendations: Sequence[Recommendation]) -> tuple[Recommendation, ...]:
+    return tuple(Recommendation(at=one.at, replicas=-one.replicas) for one in recommendations)
+
+
 def _bounded(peaks: list[Recommendation], window: float) -> tuple[Recommendation, ...]:
     """Where there are too many, keep one per slice of the window: the highest, at the time of the last of them.
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import threading
 from collections import deque
-from contextlib import suppress
 from typing import Any, cast
 
 import hiredis
@@ -26,6 +24,7 @@ from queueworker_worker.engine.link import (
     error_of,
     naming_the_key,
 )
+from queueworker_worker.engine.resolving import addresses
 
 CONNECT_TIMEOUT = 5.0
 # Shorter than a lock lives: behind a dead route the locks must find a new connection before they end.
@@ -172,7 +171,7 @@ class RespLink:
     async def _open(self) -> _Wire:
         settings, tls = self._settings, self._settings.tls
         failed: OSError = OSError("the name has no address")
-        for address in await _addresses(settings.host or "", settings.port):
+        for address in await addresses(settings.host or "", settings.port):
             try:
                 _, wire = await asyncio.get_running_loop().create_connection(
                     lambda: _Wire(settings.address),
@@ -209,35 +208,6 @@ class RespLink:
             # connection meant more than this command: NOAUTH, where a password is missing.
             if wire.closed:
                 raise
-
-
-async def _addresses(host: str, port: int) -> list[str]:
-    """Resolve a name in a thread of our own: the loop's may all be busy with what processors gave `to_thread`."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[str]] = loop.create_future()
-
-    def resolve() -> None:
-        try:
-            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            _tell(loop, found, [str(address[0]) for *_, address in infos], None)
-        except (OSError, UnicodeError) as error:
-            _tell(loop, found, [], OSError(str(error)))
-
-    threading.Thread(target=resolve, name=f"resolver of {host}", daemon=True).start()
-    return await found
-
-
-def _tell(
-    loop: asyncio.AbstractEventLoop, found: asyncio.Future[list[str]], addresses: list[str], error: OSError | None
-) -> None:
-    def settle() -> None:
-        if found.done():
-            return
-        found.set_result(addresses) if error is None else found.set_exception(error)
-
-    with suppress(RuntimeError):
-        # The loop may have ended meanwhile.
-        loop.call_soon_threadsafe(settle)
 
 
 def _packed(words: tuple[Word, ...]) -> bytes:

@@ -56,15 +56,12 @@ class Slots:
         self._name = ""
         self._made = 0
         self._over: asyncio.Future[None] | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        """The loop that they run in."""
         self.wanted = _counted(wanted)
         """How many there are, but for those that still end."""
 
     async def run(self, name: str, *, beside: Iterable[asyncio.Task[Any]]) -> None:
         """Run until the last slot ends; raises what a slot, or one of the tasks beside them, raises."""
-        self._name, self.loop = name, asyncio.get_running_loop()
-        self._over = self.loop.create_future()
+        self._name, self._over = name, asyncio.get_running_loop().create_future()
         for task in beside:
             task.add_done_callback(self._beside_ended)
         self.resize(self.wanted)
@@ -73,7 +70,7 @@ class Slots:
     def resize(self, wanted: int) -> None:
         """Have so many slots; those too many end with the jobs that they run. Raises ValueError below 1."""
         self.wanted = _counted(wanted)
-        if self.loop is None or self._over is None or self._over.done():
+        if self._over is None or self._over.done():
             return
         serving = [slot for slot in self._slots if not slot.retired]
         for slot in serving[wanted:]:

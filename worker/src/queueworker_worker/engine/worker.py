@@ -9,25 +9,23 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from queueworker_worker.engine import outcome, stalled
+from queueworker_worker.engine import stalled
 from queueworker_worker.engine.attempt import Handler
 from queueworker_worker.engine.channel import QueueChannel
 from queueworker_worker.engine.events import Emitter, EventName, Listener
 from queueworker_worker.engine.fetch import Fetcher
 from queueworker_worker.engine.finish import Finisher
-from queueworker_worker.engine.jobs import ActiveJob, Taken, read
 from queueworker_worker.engine.limit import JobLimit
 from queueworker_worker.engine.link import Link, LinkError
 from queueworker_worker.engine.locks import LockKeeper
 from queueworker_worker.engine.marker import Marker
 from queueworker_worker.engine.options import EngineOptions
-from queueworker_worker.engine.outcome import Verdict
 from queueworker_worker.engine.presence import Presence
 from queueworker_worker.engine.schedule import SchedulerKeeper
 from queueworker_worker.engine.scripts import QueueScripts, wall_ms
-from queueworker_worker.engine.slots import Slot, Slots, end_all
+from queueworker_worker.engine.serving import Serving
+from queueworker_worker.engine.slots import Slots, end_all
 from queueworker_worker.engine.trouble import Contact
-from queueworker_worker.errors import JobCancelledError, UnrecoverableError
 
 _log = logging.getLogger(__name__)
 
@@ -52,14 +50,11 @@ class Worker:
         now_ms: Callable[[], int] = wall_ms,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._handler, self._options = handler, options
-        self._now_ms, self._clock = now_ms, clock
-        self._limit = job_limit or JobLimit()
+        limit = job_limit or JobLimit()
+        self._options = options
         self._emitter = Emitter(options.queue)
         self._scripts = QueueScripts(link, options, now_ms=now_ms)
-        self._channel = QueueChannel(self._scripts, link, options.keys, self._emitter)
         self._locks = LockKeeper(self._scripts, options, clock=clock)
-        self._slots = Slots(self._serve, options.concurrency)
         self._presence = Presence(link, options, slots=lambda: self._slots.wanted, now_ms=now_ms)
         self._contact = Contact(
             options.queue,
@@ -75,13 +70,27 @@ class Worker:
             options,
             self._contact,
             known=self._locks,
-            limit=self._limit,
+            limit=limit,
             drained=lambda: self._emitter.emit("drained"),
             now_ms=now_ms,
             clock=clock,
         )
         self._finisher = Finisher(self._scripts, self._locks, self._contact, options)
-        self._draining = self._giving_back = False
+        self._serving = Serving(
+            handler=handler,
+            options=options,
+            fetcher=self._fetcher,
+            locks=self._locks,
+            finisher=self._finisher,
+            schedulers=self._schedulers,
+            presence=self._presence,
+            emitter=self._emitter,
+            channel=QueueChannel(self._scripts, link, options.keys, self._emitter),
+            limit=limit,
+            now_ms=now_ms,
+            clock=clock,
+        )
+        self._slots = Slots(self._serving.serve, options.concurrency)
 
     @property
     def queue(self) -> str:
@@ -120,7 +129,7 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Connected, registered and taking jobs."""
-        return self._contact.connected and self._presence.registered and not self._draining
+        return self._contact.connected and self._presence.registered and not self._serving.draining
 
     @property
     def idle(self) -> bool:
@@ -168,7 +177,7 @@ class Worker:
 
     def drain(self) -> None:
         """Take no more jobs; `run` returns when the last one has ended."""
-        self._draining = True
+        self._serving.draining = True
         self._finisher.taking = False
         self._fetcher.stop()
 
@@ -190,7 +199,7 @@ class Worker:
         nevertheless and may run twice.
         """
         self.drain()
-        self._giving_back = self._finisher.ending = self._schedulers.ending = True
+        self._serving.giving_back = self._finisher.ending = self._schedulers.ending = True
         self._slots.cancel(lambda job: True, None)
         await self._slots.ended(within_seconds=grace)
         left = self._locks.held()
@@ -210,96 +219,3 @@ class Worker:
                 await self._emitter.ended(seconds=1.0)
         except (LinkError, TimeoutError):
             _log.info("queue %s: not signed off, the heartbeat runs out by itself", self.queue)
-
-    async def _serve(self, slot: Slot) -> None:
-        """Take a job, run it, and go on with the one that recording its end brought along."""
-        while (taken := await self._fetcher.next(slot.token, slot.is_retired)) is not None:
-            await self._chain(slot, taken)
-
-    async def _chain(self, slot: Slot, taken: Taken) -> None:
-        following: Taken | None = taken
-        while following is not None:
-            if self._draining:
-                # It came with a call that was under way when the end was announced.
-                self._locks.hold(following.job_id, slot.token)
-                await self._finisher.give_back(following.job_id, slot.token)
-                return
-            following = await self._work(slot, following)
-
-    async def _work(self, slot: Slot, taken: Taken) -> Taken | None:
-        token = slot.token
-        self._locks.hold(taken.job_id, token)
-        try:
-            active = read(
-                taken, queue=self.queue, prefix=self._options.prefix, channel=self._channel, loop=self._slots.loop
-            )
-            job = active.job
-            if job.scheduler_id is not None:
-                await self._schedulers.advance(job)
-            value, error = await self._run(slot, active)
-            if self._giving_back and error is not None:
-                # Whatever it made of the cancel, it did not come from the job.
-                if job.id in self._locks:
-                    await self._finisher.give_back(job.id, token)
-                return None
-            return await self._end(slot, active, value, error)
-        finally:
-            self._locks.release(taken.job_id, token)
-
-    async def _run(self, slot: Slot, active: ActiveJob) -> tuple[Any, BaseException | None]:
-        """Run the processor, and return its result or its error."""
-        condemned = active.deferred_failure or active.unreadable
-        if condemned is not None:
-            return None, UnrecoverableError(condemned)
-        if self._giving_back:
-            # The next job of its scheduler had to wait for Redis.
-            return None, asyncio.CancelledError()
-        job, started = active.job, self._clock()
-        self._emitter.emit("active", job)
-        value, error = await slot.run(self._handler, job)
-        self._presence.record(job.name, round((self._clock() - started) * 1000))
-        if isinstance(error, asyncio.CancelledError) and job.cancel_reason is not None:
-            error = JobCancelledError(job.cancel_reason)
-        return value, error
-
-    async def _end(self, slot: Slot, active: ActiveJob, value: Any, error: BaseException | None) -> Taken | None:
-        """Record how a job ended, and tell the listeners."""
-        verdict, error = self._verdict(active, value, error)
-        if isinstance(verdict, outcome.RateLimited):
-            self._fetcher.hold(verdict.limit_ms / 1000)
-        reserved = not slot.retired and self._fetcher.may_take and self._limit.reserve()
-        following = None
-        try:
-            following, done = await self._finisher.record(active, verdict, slot.token, fetch=reserved)
-        finally:
-            if reserved:
-                self._limit.settle(taken=following is not None)
-        if done and isinstance(verdict, outcome.Completed):
-            self._emitter.emit("completed", active.job, value)
-        elif done and isinstance(verdict, outcome.Failed | outcome.Retried):
-            self._emitter.emit("failed", active.job, error)
-        return following
-
-    def _verdict(
-        self, active: ActiveJob, value: Any, error: BaseException | None
-    ) -> tuple[Verdict, BaseException | None]:
-        if error is None:
-            try:
-                return outcome.completed(value), None
-            except (TypeError, ValueError, RecursionError) as wrong:
-                error = UnrecoverableError(f"the result is not JSON: {wrong}")
-        postponed = outcome.postponed(error, now_ms=self._now_ms())
-        if postponed is not None:
-            return postponed, error
-        verdict = outcome.failed(active, error, options=self._options)
-        self._say_failed(active, verdict)
-        return verdict, error
-
-    def _say_failed(self, active: ActiveJob, verdict: outcome.Failed | outcome.Retried) -> None:
-        job, then = active.job, "failed"
-        if isinstance(verdict, outcome.Retried):
-            then = f"runs again in {verdict.delay_ms} ms"
-            if verdict.warning:
-                _log.warning("queue %s: job %s: %s", self.queue, job.id, verdict.warning)
-        number = f"attempt {job.attempts_made + 1} of {job.attempts}"
-        _log.warning("queue %s: job %s (%s) %s, %s: %s", self.queue, job.id, job.name, number, then, verdict.reason)

@@ -1,59 +1,47 @@
-"""From the raw `spec` of a stored object to the model, for objects that an older CRD let through.
+"""From the raw `spec` of a file, or of a stored object that an older CRD let through, to the model.
 
-The API server has checked what it can; the rules without which nothing can be decided are checked here again.
+What the API server refuses is refused here too, the rules of the CRD in its own words.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from queueworker_operator.api.errors import InvalidSpecError
-from queueworker_operator.api.v1alpha1.name import MAX_LENGTH
+from queueworker_operator.api.v1alpha1.checking import refusals
+from queueworker_operator.api.v1alpha1.name import RULES
 from queueworker_operator.api.v1alpha1.spec import QueueWorkerSpec
 
 
 def parse_spec(raw: Mapping[str, Any], *, name: str | None = None) -> QueueWorkerSpec:
     """Return the model of a raw `spec`; `name` is the object's metadata.name, checked where it is given.
 
-    Raises InvalidSpecError with one line that names the first field at fault. No value of the spec is repeated in it.
+    Raises InvalidSpecError with one line that names the first field at fault. Of values it repeats at most limits,
+    a prefix or the name.
     """
-    if name is not None and len(name) > MAX_LENGTH:
-        raise InvalidSpecError(f"metadata.name: has {len(name)} characters, at most {MAX_LENGTH} are allowed")
+    for rule in RULES if name is not None else ():
+        if sentence := rule.refusal(name):
+            raise InvalidSpecError(sentence)
     try:
-        spec = QueueWorkerSpec.model_validate(raw)
+        # The API server makes no number of a text, and no text of a number.
+        spec = QueueWorkerSpec.model_validate(raw, strict=True)
     except ValidationError as error:
         raise InvalidSpecError(_line(error, raw)) from None
-    for fault in _faults(spec):
-        raise InvalidSpecError(fault)
+    first, *others = [*refusals(spec, "spec"), None]
+    if first is not None:
+        raise InvalidSpecError(first + _more(len(others)))
     return spec
-
-
-def _faults(spec: QueueWorkerSpec) -> Iterator[str]:
-    if spec.replicas is not None and spec.autoscaling is not None:
-        yield "spec: replicas and autoscaling exclude each other; remove one of them"
-    if spec.replicas is None and spec.autoscaling is None:
-        yield "spec: one of replicas and autoscaling is needed"
-    if spec.autoscaling and spec.autoscaling.min_replicas > spec.autoscaling.max_replicas:
-        limits = f"minReplicas ({spec.autoscaling.min_replicas}) exceeds maxReplicas ({spec.autoscaling.max_replicas})"
-        yield f"spec.autoscaling.minReplicas: {limits}; lower the one or raise the other"
-    redis = spec.redis
-    named = [key for key in ("host", "sentinel", "cluster") if getattr(redis, key) is not None]
-    if len(named) != 1:
-        yield f"spec.redis: exactly one of host, sentinel and cluster is needed, not {' and '.join(named) or 'none'}"
-    names = [queue.name for queue in spec.queues]
-    for position, queue in enumerate(names):
-        if ":" in queue:
-            yield f"spec.queues[{position}].name: a queue name holds no ':'"
-        if queue in names[:position]:
-            yield f"spec.queues[{position}].name: this queue is listed twice"
 
 
 def _line(error: ValidationError, raw: Mapping[str, Any]) -> str:
     errors = error.errors(include_input=False, include_context=False, include_url=False)
-    rest = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{_path(errors[0], raw)}: {errors[0]['msg']}{rest}"
+    return f"{_path(errors[0], raw)}: {errors[0]['msg']}{_more(len(errors))}"
+
+
+def _more(faults: int) -> str:
+    return f" (and {faults - 1} more)" if faults > 1 else ""
 
 
 def _path(error: ErrorDetails, raw: Mapping[str, Any]) -> str:

@@ -1,18 +1,23 @@
 """`spec.redis`: where the queue's Redis is and how to get in."""
 
+import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from queueworker_operator.api.v1alpha1.base import NO_BLANKS, ApiModel
-from queueworker_operator.api.v1alpha1.rules import Rule
+from queueworker_operator.api.v1alpha1.rules import Expression, Rule
 
+_IPV6 = "[0-9A-Fa-f:]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*"
 Host = Annotated[
     str,
     Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_.:-]+$"),
     Rule(
         # One colon is a port (or a scheme), two or more are an IPv6 address.
-        rule="!self.contains(':') || self.matches('^[0-9A-Fa-f:]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*$')",
+        rule=Expression(
+            f"!self.contains(':') || self.matches('^{_IPV6}$')",
+            lambda host: ":" not in host or re.fullmatch(_IPV6, host) is not None,
+        ),
         message="host is a name or an IP address alone, without scheme, user and port: the port goes into port",
     ),
 ]
@@ -45,7 +50,7 @@ class RedisAuth(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            rule="has(self.passwordSecretRef)",
+            rule=Expression("has(self.passwordSecretRef)", lambda auth: auth.password_secret_ref is not None),
             message=(
                 "auth needs passwordSecretRef: name a Secret and the key that holds the password there, or remove auth"
             ),
@@ -92,7 +97,10 @@ class RedisTls(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            rule="!self.insecureSkipVerify || !has(self.caSecretRef)",
+            rule=Expression(
+                "!self.insecureSkipVerify || !has(self.caSecretRef)",
+                lambda tls: not tls.insecure_skip_verify or tls.ca_secret_ref is None,
+            ),
             message=(
                 "insecureSkipVerify leaves caSecretRef without effect: remove insecureSkipVerify to verify the server "
                 "with that authority, or remove caSecretRef"
@@ -116,21 +124,31 @@ class Redis(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            rule="[has(self.host), has(self.sentinel), has(self.cluster)].exists_one(named, named)",
+            rule=Expression(
+                "[has(self.host), has(self.sentinel), has(self.cluster)].exists_one(named, named)",
+                lambda redis: sum(one is not None for one in (redis.host, redis.sentinel, redis.cluster)) == 1,
+            ),
             message="host, sentinel and cluster exclude each other: keep the one that your Redis is, remove the rest",
             otherwise=(
-                "has(self.host) || has(self.sentinel) || has(self.cluster)",
+                Expression(
+                    "has(self.host) || has(self.sentinel) || has(self.cluster)",
+                    lambda redis: any(one is not None for one in (redis.host, redis.sentinel, redis.cluster)),
+                ),
                 "one of host, sentinel and cluster is needed: set redis.host for a single server",
             ),
         ),
         Rule(
-            rule="!has(self.port) || has(self.host)",
+            rule=Expression(
+                "!has(self.port) || has(self.host)", lambda redis: redis.port is None or redis.host is not None
+            ),
             message="port goes with host alone: with sentinel or cluster give each of nodes its own port",
             field_path=".port",
             reason="FieldValueForbidden",
         ),
         Rule(
-            rule="!has(self.db) || !has(self.cluster)",
+            rule=Expression(
+                "!has(self.db) || !has(self.cluster)", lambda redis: redis.db is None or redis.cluster is None
+            ),
             message="db goes with host or sentinel: a Redis Cluster has no numbered databases, remove db",
             field_path=".db",
             reason="FieldValueForbidden",

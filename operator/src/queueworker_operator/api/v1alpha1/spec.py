@@ -1,21 +1,23 @@
 """`spec` of a QueueWorker."""
 
+import re
+from operator import attrgetter
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from queueworker_operator.api.v1alpha1.autoscaling import Autoscaling, Replicas
 from queueworker_operator.api.v1alpha1.base import NO_BLANKS, ApiModel
 from queueworker_operator.api.v1alpha1.redis import Redis
-from queueworker_operator.api.v1alpha1.rules import ListMap, Rule
+from queueworker_operator.api.v1alpha1.rules import Expression, ListMap, Rule
 from queueworker_operator.api.v1alpha1.worker import Worker
 
-Replicas = Annotated[int, Field(ge=0, le=10000)]
 QueueName = Annotated[
     str,
     # Blanks within are BullMQ's own liberty; at the ends they are a slip of the pen.
     Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"),
     Rule(
-        rule="!self.contains(':')",
+        rule=Expression("!self.contains(':')", lambda name: ":" not in name),
         message="a queue name holds no ':'; what stands before the colon goes into spec.prefix",
     ),
 ]
@@ -23,13 +25,23 @@ Prefix = Annotated[
     str,
     Field(min_length=1, max_length=64, pattern=NO_BLANKS),
     Rule(
-        rule="self == oldSelf",
+        # What is read from a file, or once more from the server, has nothing before it.
+        rule=Expression("self == oldSelf", lambda prefix: True),
         message=(
             "prefix is immutable, the jobs under the old one would be left behind; create a QueueWorker of another "
             "name with the new prefix and delete this one when its queues are empty"
         ),
     ),
 ]
+
+
+class Limiter(ApiModel):
+    """BullMQ's rate limit of workers: it holds over all workers of the queue together."""
+
+    max: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    """Jobs that may be started in durationMilliseconds."""
+    duration_milliseconds: Annotated[int, Field(ge=1, le=86_400_000)]
+    """The time in which they may be started."""
 
 
 class Queue(ApiModel):
@@ -39,82 +51,82 @@ class Queue(ApiModel):
     """Name of the queue, as the producer writes it."""
     concurrency: Annotated[int, Field(ge=1, le=10000)] = 1
     """Jobs of this queue that one pod processes at a time."""
+    limiter: Limiter | None = None
+    """So many jobs in so many milliseconds, over all workers of the queue."""
+    share_percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """Which part of the queue's work is this QueueWorker's, where several serve it."""
 
 
-class Target(ApiModel):
-    """What the number of replicas aims at."""
-
-    backlog_per_replica: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Ready jobs per replica; twice the concurrency where it is left out."""
-
-
-class ScaleDown(ApiModel):
-    """How the number goes down."""
-
-    stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] = 120
-    """The highest recommendation of this many seconds holds."""
-
-
-class Behavior(ApiModel):
-    """How fast the number changes, as in a HorizontalPodAutoscaler."""
-
-    scale_down: ScaleDown = ScaleDown()
-    """How the number goes down."""
-
-
-class Autoscaling(ApiModel):
-    """Scale on what the queues hold."""
+class TargetRef(ApiModel):
+    """Something that exists and has a scale subresource."""
 
     rules: ClassVar = (
         Rule(
-            rule="self.minReplicas <= self.maxReplicas",
-            message=(
-                "minReplicas (%d) must not exceed maxReplicas (%d): lower autoscaling.minReplicas or raise "
-                "autoscaling.maxReplicas"
+            rule=Expression(
+                "self.kind != 'QueueWorker' || !self.apiVersion.startsWith('queueworker.dev/')",
+                lambda target: target.kind != "QueueWorker" or not target.api_version.startswith("queueworker.dev/"),
             ),
-            values=("self.minReplicas", "self.maxReplicas"),
-            field_path=".minReplicas",
+            message=(
+                "targetRef cannot name a QueueWorker, which decides its own number: name the Deployment, StatefulSet "
+                "or Rollout that runs the workers"
+            ),
+            field_path=".kind",
         ),
     )
 
-    min_replicas: Replicas = 1
-    """Never fewer; 0 lets the workers end when there is nothing to do."""
-    max_replicas: Annotated[int, Field(ge=1, le=10000)]
-    """Never more."""
-    target: Target = Target()
-    """What the number aims at."""
-    behavior: Behavior = Behavior()
-    """How fast the number changes."""
-    cooldown_seconds: Annotated[int, Field(ge=0, le=86400)] = 60
-    """How long no job is ready and none is active before the number goes to zero."""
-    paused: bool = False
-    """Decide and report, but leave the number as it is."""
+    api_version: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^([a-z0-9.-]+/)?v[a-z0-9]+$")]
+    """Such as apps/v1."""
+    kind: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")]
+    """Such as Deployment."""
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    """Its name, in the namespace of the QueueWorker."""
 
 
 class QueueWorkerSpec(ApiModel):
-    """Workers for some queues of one Redis: exactly one of replicas and autoscaling."""
+    """Workers for some queues of one Redis: one of worker and targetRef, and one of replicas and autoscaling."""
 
     rules: ClassVar = (
         Rule(
-            rule="has(self.replicas) != has(self.autoscaling)",
+            rule=Expression(
+                "has(self.worker) != has(self.targetRef)",
+                lambda spec: (spec.worker is None) != (spec.target_ref is None),
+            ),
+            message=(
+                "worker and targetRef exclude each other: remove worker to scale what targetRef names, or remove "
+                "targetRef to have pods made of worker"
+            ),
+            otherwise=(
+                Expression("has(self.worker)", lambda spec: spec.worker is not None),
+                "one of worker and targetRef is needed: set worker.image to have pods made, or targetRef to scale "
+                "a Deployment that exists",
+            ),
+        ),
+        Rule(
+            rule=Expression(
+                "has(self.replicas) != has(self.autoscaling)",
+                lambda spec: (spec.replicas is None) != (spec.autoscaling is None),
+            ),
             message=(
                 "replicas and autoscaling exclude each other: to change the limits set autoscaling.minReplicas or "
                 "autoscaling.maxReplicas, to scale by hand remove autoscaling, to scale on the backlog set replicas "
                 "to null"
             ),
             otherwise=(
-                "has(self.replicas)",
+                Expression("has(self.replicas)", lambda spec: spec.replicas is not None),
                 "one of replicas and autoscaling is needed: set replicas for a fixed number of pods, or "
                 "autoscaling.maxReplicas to follow the backlog",
             ),
         ),
         Rule(
-            rule=r"!has(self.redis.cluster) || self.prefix.matches('^[^{]*\\{[^}]+\\}')",
+            rule=Expression(
+                r"!has(self.redis.cluster) || self.prefix.matches('^[^{]*\\{[^}]+\\}')",
+                lambda spec: spec.redis.cluster is None or re.match(r"[^{]*\{[^}]+\}", spec.prefix) is not None,
+            ),
             message=(
                 "prefix (%s) needs a hash tag with redis.cluster, so that all keys of a queue lie in one slot: "
                 "put it in braces, as producers and workers must too"
             ),
-            values=("self.prefix",),
+            values=(Expression("self.prefix", attrgetter("prefix")),),
             field_path=".prefix",
         ),
     )
@@ -125,9 +137,18 @@ class QueueWorkerSpec(ApiModel):
     """Prefix of the queues' keys; immutable. With redis.cluster it carries a {hash tag}."""
     redis: Redis
     """The Redis that holds the queues."""
-    worker: Worker
-    """The pods that process the jobs."""
+    worker: Worker | None = None
+    """The pods that process the jobs. Excludes targetRef."""
+    target_ref: TargetRef | None = None
+    """Scale something that exists, through its scale subresource alone. Excludes worker."""
     replicas: Replicas | None = None
     """A fixed number of pods; what kubectl scale writes. Excludes autoscaling."""
     autoscaling: Autoscaling | None = None
     """Scale on what the queues hold. Excludes replicas."""
+
+    @property
+    def pods(self) -> Worker:
+        """`worker`, where the pods are ours; raises ValueError for a targetRef."""
+        if self.worker is None:
+            raise ValueError("spec.worker: there is none, the pods belong to what spec.targetRef names")
+        return self.worker

@@ -37,6 +37,25 @@ class Condition(ApiModel):
     """The generation that this speaks of."""
 
 
+class QueueInputs(ApiModel):
+    """What the decision knows of one queue, rounded: written only when it differs visibly."""
+
+    name: Name
+    """Name of the queue."""
+    backlog: Count | None = None
+    """Jobs that a free slot could take; none where the queue could not be read."""
+    active: Count | None = None
+    """Jobs being processed."""
+    slots: Count | None = None
+    """Jobs that one pod processes at a time, as observed."""
+    service_milliseconds: Count | None = None
+    """How long a job takes on average."""
+    service_source: Annotated[str, Field(max_length=64)] | None = None
+    """Where that comes from: statistics, counters, finished, remembered, active or expected."""
+    arrivals_per_minute: Count | None = None
+    """Jobs that became ready; none where nothing counts them."""
+
+
 class Inputs(ApiModel):
     """What the decision rests on, summed over the queues."""
 
@@ -58,6 +77,10 @@ class Inputs(ApiModel):
     """How long the job has been ready that waits longest."""
     paused_queues: Annotated[list[Name], Field(max_length=32)] | None = None
     """Queues that are paused."""
+    queues: Annotated[list[QueueInputs], Field(max_length=32)] | None = None
+    """What was measured of each queue."""
+    start_up_seconds: Count | None = None
+    """How long a pod needs until it is ready; none as long as nobody has measured it."""
 
 
 class Vote(ApiModel):
@@ -110,11 +133,46 @@ class Recommendation(ApiModel):
     """The number."""
 
 
+class ServiceTime(ApiModel):
+    """How long the jobs of one name took."""
+
+    queue: Name
+    """The queue."""
+    name: Name
+    """The name of the jobs."""
+    milliseconds: Count
+    """The mean."""
+    p95_milliseconds: Count | None = None
+    """What 95 of 100 stay below."""
+    time: datetime
+    """When that was measured last."""
+
+
+class Start(ApiModel):
+    """How long a pod took to become ready."""
+
+    time: datetime
+    """When it became ready."""
+    seconds: Count
+    """How long it took from its node to ready."""
+
+
+class ScaleEvent(ApiModel):
+    """A change that the policies of behavior count."""
+
+    time: datetime
+    """When."""
+    change: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+    """By how many."""
+
+
 class Memory(ApiModel):
     """What the operator cannot rebuild from the world after a restart."""
 
     recommendations: Annotated[list[Recommendation], Field(max_length=64)] | None = None
     """Peaks of the stabilization window."""
+    low_recommendations: Annotated[list[Recommendation], Field(max_length=64)] | None = None
+    """Lows of the stabilization window of behavior.scaleUp."""
     idle_since: datetime | None = None
     """Since when no job is ready and none is active."""
     desired: Replicas | None = None
@@ -127,6 +185,16 @@ class Memory(ApiModel):
     """Queues that were once there and are gone."""
     not_consuming_since: datetime | None = None
     """Since when jobs are ready and workers are, but none is active."""
+    service_times: Annotated[list[ServiceTime], Field(max_length=128)] | None = None
+    """How long jobs take, by queue and name."""
+    starts: Annotated[list[Start], Field(max_length=20)] | None = None
+    """The last starts of pods."""
+    scale_events: Annotated[list[ScaleEvent], Field(max_length=64)] | None = None
+    """Changes within the longest period of a policy."""
+    unknown_since: datetime | None = None
+    """Since when some queue cannot be read."""
+    lost_since: datetime | None = None
+    """Since when no queue can be read."""
     applied_fields: Annotated[str, Field(max_length=64)] | None = None
     """Digest of the fields of the Deployment that the operator owned after its last apply."""
     drift_corrected_at: datetime | None = None
@@ -173,4 +241,5 @@ class QueueWorkerStatus(ApiModel):
     """The decision record."""
     conditions: Annotated[list[Condition], Field(max_length=16), ListMap("type")] | None = None
     """Ready (the spec is accepted, the template applied, the rollout done), Reconciling and Stalled as kstatus reads
-    them, and QueueReachable, ScalingActive, ScalingLimited, WorkersAvailable, WorkersConsuming and Paused."""
+    them, and QueueReachable, ScalingActive, ScalingLimited, WorkersAvailable, WorkersConsuming, Paused and
+    QueueShared."""

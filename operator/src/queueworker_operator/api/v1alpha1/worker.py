@@ -6,10 +6,10 @@ from pydantic import Field, WithJsonSchema
 
 from queueworker_operator.api.v1alpha1.base import NO_BLANKS, ApiModel
 from queueworker_operator.api.v1alpha1.redis import DataKey, ObjectName
-from queueworker_operator.api.v1alpha1.rules import ListMap, Rule
+from queueworker_operator.api.v1alpha1.rules import Expression, ListMap, Rule
 
 _RESERVED = Rule(
-    rule="!self.startsWith('QUEUEWORKER_')",
+    rule=Expression("!self.startsWith('QUEUEWORKER_')", lambda name: not name.startswith("QUEUEWORKER_")),
     message="names that begin with QUEUEWORKER_ are the operator's own: choose another name",
     reason="FieldValueForbidden",
 )
@@ -94,9 +94,10 @@ class EnvVarSource(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            rule=(
+            rule=Expression(
                 "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef), "
-                "has(self.resourceFieldRef)].exists_one(named, named)"
+                "has(self.resourceFieldRef)].exists_one(named, named)",
+                lambda source: sum(value is not None for _, value in source) == 1,
             ),
             message="valueFrom needs exactly one of secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef",
         ),
@@ -117,7 +118,10 @@ class EnvVar(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            rule="!has(self.value) || !has(self.valueFrom)",
+            rule=Expression(
+                "!has(self.value) || !has(self.valueFrom)",
+                lambda variable: variable.value is None or variable.value_from is None,
+            ),
             message="value and valueFrom exclude each other: remove one of them",
             field_path=".value",
         ),
@@ -145,10 +149,13 @@ class EnvFrom(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            rule="has(self.secretRef) != has(self.configMapRef)",
+            rule=Expression(
+                "has(self.secretRef) != has(self.configMapRef)",
+                lambda source: (source.secret_ref is None) != (source.config_map_ref is None),
+            ),
             message="an entry of envFrom needs exactly one of secretRef and configMapRef: split it in two entries",
             otherwise=(
-                "has(self.secretRef)",
+                Expression("has(self.secretRef)", lambda source: source.secret_ref is not None),
                 "an entry of envFrom needs exactly one of secretRef and configMapRef: name the Secret or the ConfigMap",
             ),
         ),

@@ -2,45 +2,43 @@
 
 import dataclasses
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
 
 from queueworker_operator.api.reasons import ConditionReason
-from queueworker_operator.api.v1alpha1 import GROUP, PLURAL, VERSION, QueueWorkerSpec, QueueWorkerStatus
+from queueworker_operator.api.v1alpha1 import QueueWorkerStatus, TargetRef
 from queueworker_operator.cluster.kubernetes import reports
-from queueworker_operator.cluster.kubernetes.deployments import misses_pods, workers_of
-from queueworker_operator.cluster.kubernetes.errors import MismatchError, NotFoundError
-from queueworker_operator.cluster.kubernetes.fields import (
-    REPLICAS_MANAGER,
-    STATUS_MANAGER,
-    TEMPLATE_MANAGER,
-    handover,
+from queueworker_operator.cluster.kubernetes.conflicts import Conflicts
+from queueworker_operator.cluster.kubernetes.costs import set_deletion_costs
+from queueworker_operator.cluster.kubernetes.deployments import Deployment, deployment_of, misses_pods, workers_of
+from queueworker_operator.cluster.kubernetes.errors import NotFoundError
+from queueworker_operator.cluster.kubernetes.fields import is_as_created
+from queueworker_operator.cluster.kubernetes.listing import (
+    deployment_uids,
+    list_deployments,
+    list_queueworkers,
+    queueworker_uids,
 )
-from queueworker_operator.cluster.kubernetes.pods import read_pod_problem
-from queueworker_operator.cluster.kubernetes.requests import APPLY, JSON_PATCH, MERGE_PATCH, Requests, path_of
+from queueworker_operator.cluster.kubernetes.objects import DeploymentRequests, Owners
+from queueworker_operator.cluster.kubernetes.pods import list_pods
+from queueworker_operator.cluster.kubernetes.requests import Requests
 from queueworker_operator.cluster.kubernetes.secrets import read_secret
+from queueworker_operator.cluster.kubernetes.targets import Targets, left_behind
+from queueworker_operator.cluster.kubernetes.watched import Watched, key_of
 from queueworker_operator.cluster.port import (
     ClusterError,
     ConflictError,
-    GoneError,
     JsonObject,
     Key,
     Resource,
     Secret,
 )
-from queueworker_operator.manifests import (
-    RENDERER_REVISION,
-    ManifestError,
-    Owner,
-    render_deployment,
-    spec_fingerprint,
-    with_replicas,
-)
+from queueworker_operator.cluster.rendering import fingerprint_of, render
+from queueworker_operator.cluster.rivals import Rivals
+from queueworker_operator.manifests import RENDERER_REVISION, with_replicas
 from queueworker_operator.manifests.names import selector
 from queueworker_operator.scaling.observation import Ownership, WorkersObservation
-
-_HANDOVERS: Final = 5
 
 
 def _utc_now() -> datetime:
@@ -54,183 +52,182 @@ class KubernetesCluster:
         self,
         requests: Requests,
         *,
+        rivals: Rivals | None = None,
         now: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], float] = time.monotonic,
         renderer_revision: int = RENDERER_REVISION,
     ) -> None:
+        """`rivals` is where the watches tell of other autoscalers; without it there are none."""
         self._requests = requests
+        self._conflicts = Conflicts(requests, rivals or Rivals({}), clock=clock)
+        self._targets = Targets(requests, clock=clock)
         self._now = now
         self._renderer_revision = renderer_revision
+        self._watched = Watched()
+        self._deployments = DeploymentRequests(requests)
+        self._owners = Owners(requests, now=now)
 
-    async def observe(self, resource: Resource) -> WorkersObservation:
-        """Read the Deployment, and its pods where some are not ready."""
-        try:
-            found = await self._read(resource.key)
-        except NotFoundError:
+    def saw(self, kind: str | None, body: JsonObject) -> bool:
+        """Take in what the watch tells of a Deployment with our label; `kind` is None for those of its first list.
+
+        Return whether it is news: not where a request of our own, or its answer, said as much already.
+        """
+        return self._watched.saw(kind, body)
+
+    def queueworkers(self, namespaces: Sequence[str]) -> AsyncIterator[JsonObject]:
+        """Read all QueueWorkers, in all namespaces where none is named; raises ClusterError."""
+        return list_queueworkers(self._requests, namespaces)
+
+    async def queueworker_uids(self, namespaces: Sequence[str]) -> set[str]:
+        """Return the uids of all QueueWorkers, in all namespaces where none is named; raises ClusterError."""
+        return await queueworker_uids(self._requests, namespaces)
+
+    async def list_workers(self, namespaces: Sequence[str]) -> None:
+        """Read all Deployments with our label, in all namespaces where none is named, so that looks need not ask.
+
+        Who is not among them, and not told of by the watch later, counts as absent where a look need not be fresh;
+        should it exist after all, its creation is refused. Raises ClusterError.
+        """
+        async for item in list_deployments(self._requests, namespaces):
+            self._watched.read(key_of(item), deployment_of(item))
+        self._watched.listed()
+
+    @property
+    def workers_untold(self) -> bool:
+        """Whether there are Deployments of which the watch has not told yet, and whose end it may have missed."""
+        return bool(self._watched.untold)
+
+    async def missed_workers(self, namespaces: Sequence[str]) -> list[Key]:
+        """Forget the Deployments that are gone and whose end nobody told; return their keys. Raises ClusterError."""
+        before = self._watched.uids()
+        return self._watched.missed(before, uids=await deployment_uids(self._requests, namespaces))
+
+    async def observe(self, resource: Resource, *, fresh: bool = True, pods: bool | None = False) -> WorkersObservation:
+        """Look at the Deployment, and list its pods where they are asked for, or it is read and some are not ready.
+
+        Of a targetRef the pods are always listed; a look that need not be fresh may then be 5 s old. `pods` of None
+        lists none in either case.
+        """
+        reference = _target(resource)
+        if reference is not None:
+            workers = await self._targets.observe(resource, reference, fresh=fresh, pods=pods)
+            own = self._watched.get(resource.key) if self._watched.knows(resource.key) else None
+            workers = dataclasses.replace(workers, left_behind=left_behind(own, resource))
+        else:
+            workers = await self._observe_own(resource, fresh=fresh, pods=pods)
+        conflict, unknown = await self._conflicts.of(resource, fresh=fresh), self._conflicts.unknown(resource)
+        if conflict is None and unknown is None:
+            return workers
+        return dataclasses.replace(workers, conflict=conflict, conflict_problem=unknown)
+
+    async def _observe_own(self, resource: Resource, *, fresh: bool, pods: bool | None) -> WorkersObservation:
+        read = fresh or not self._watched.knows(resource.key)
+        found = await self._look(resource.key) if read else self._watched.get(resource.key)
+        if found is None:
             return WorkersObservation(selector=selector(resource.key.name))
         memory = resource.status.scaling.memory if resource.status and resource.status.scaling else None
         workers = _workers(resource, found, applied_before=memory.applied_fields if memory else None)
-        if workers.ownership is not Ownership.OURS or not misses_pods(workers):
+        wanted = pods or (pods is not None and read and misses_pods(workers))
+        if workers.ownership is not Ownership.OURS or not wanted:
             return workers
-        return dataclasses.replace(workers, pod_problem=await read_pod_problem(self._requests, resource.key))
+        listed = await list_pods(
+            self._requests, resource.key.namespace, workers.selector, whose=f"the Deployment {resource.key}"
+        )
+        return dataclasses.replace(workers, pods=listed.pods, pod_problem=listed.problem)
+
+    async def set_deletion_costs(self, resource: Resource, costs: Mapping[str, int | None]) -> None:
+        """Annotate the pods; raises ClusterError where that is not allowed, which need not stop the scaling."""
+        await set_deletion_costs(self._requests, resource.key.namespace, costs)
 
     async def secret(self, namespace: str, name: str) -> Secret:
         """Read a Secret that bears the label of Redis credentials."""
         return await read_secret(self._requests, namespace, name)
 
-    async def create(self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int) -> WorkersObservation:
-        """Create the Deployment with its replicas, then take over the rest of it by applying it."""
-        body = self._rendered(resource, secrets)
-        await self._require(resource)
-        created = await self._requests.send(
-            "POST",
-            path_of("apis", "apps", "v1", "namespaces", resource.key.namespace, "deployments"),
-            attempt=f"create the Deployment {resource.key}",
-            query={"fieldManager": REPLICAS_MANAGER, "fieldValidation": "Strict"},
-            body=with_replicas(body, replicas),
-            invalid=ConditionReason.SPEC_INVALID,
-        )
-        await self._hand_over(resource.key, created)
-        applied = await self._apply(resource.key, body, uid=created["metadata"]["uid"])
-        return _workers(resource, applied)
+    async def create(
+        self, resource: Resource, *, secrets: Mapping[str, Secret], replicas: int, hurried: bool = False
+    ) -> WorkersObservation:
+        """Create the Deployment with its replicas, then hand over the rest of it to the manager of the template.
+
+        Where it is `hurried` the next apply hands it over.
+
+        A QueueWorker that was deleted a moment ago may get a Deployment, once: the garbage collector takes it, as its
+        owner is gone. For one that is not that new, or had a Deployment from us before, it is made sure that it exists.
+        """
+        key, body = resource.key, render(resource, secrets, renderer_revision=self._renderer_revision)
+        await self._owners.require(resource)
+        self._watched.writing(key)
+        created = await self._deployments.create(key, with_replicas(body, replicas))
+        self._owners.has_workers(resource)
+        if hurried:
+            return self._answered(resource, created)
+        return self._answered(resource, await self._deployments.hand_over(key, created, created=body))
 
     async def apply(
         self, resource: Resource, observed: WorkersObservation, *, secrets: Mapping[str, Secret]
     ) -> WorkersObservation:
         """Apply the template to the Deployment that was observed; the owner reference in it adopts an orphan."""
+        key = resource.key
         if observed.ownership not in (Ownership.OURS, Ownership.ADOPTABLE) or observed.uid is None:
-            message = f"the Deployment {resource.key} is not the QueueWorker's to write: it is {observed.ownership}"
+            message = f"the Deployment {key} is not the QueueWorker's to write: it is {observed.ownership}"
             raise ClusterError(message, reason=ConditionReason.NAME_CONFLICT)
-        body = self._rendered(resource, secrets)
+        body = render(resource, secrets, renderer_revision=self._renderer_revision)
+        self._watched.writing(key)
         if observed.applied_fields is None:
-            # Adopted, or a creation that was cut short.
-            await self._hand_over(resource.key, await self._read(resource.key))
-        return _workers(resource, await self._apply(resource.key, body, uid=observed.uid))
+            # Adopted, or a creation that was hurried or cut short.
+            found = await self._deployments.read(key)
+            as_created = is_as_created(found, body)
+            handed = await self._deployments.hand_over(key, found, created=body if as_created else None)
+            if as_created and is_as_created(handed, body):
+                return self._answered(resource, handed)
+        return self._answered(resource, await self._deployments.apply(key, body, uid=observed.uid))
 
     async def scale(self, resource: Resource, observed: WorkersObservation, *, replicas: int) -> None:
-        """Write the replicas through the scale subresource, and only on the Deployment as it was observed."""
+        """Write the replicas through the scale subresource, and only on what was observed."""
+        key, reference = resource.key, _target(resource)
+        if reference is not None:
+            return await self._targets.scale(resource, reference, observed, replicas=replicas)
         if observed.resource_version is None:
-            raise ConflictError(f"the Deployment {resource.key} was not there when it was looked at")
-        precondition = {"resourceVersion": observed.resource_version}
-        await self._requests.send(
-            "PATCH",
-            f"{_path(resource.key)}/scale",
-            attempt=f"scale the Deployment {resource.key} to {replicas}",
-            query={"fieldManager": REPLICAS_MANAGER},
-            body={"metadata": precondition, "spec": {"replicas": replicas}},
-            content_type=MERGE_PATCH,
-        )
+            raise ConflictError(f"the Deployment {key} was not there when it was looked at")
+        self._watched.writing(key)
+        version = await self._deployments.scale(key, replicas, resource_version=observed.resource_version)
+        self._watched.wrote_replicas(key, replicas, resource_version=version)
 
     async def write_status(self, resource: Resource, status: QueueWorkerStatus) -> None:
         """Replace the status of the QueueWorker."""
-        namespace, name = resource.key
-        try:
-            await self._requests.send(
-                "PATCH",
-                path_of("apis", GROUP, VERSION, "namespaces", namespace, PLURAL, name, "status"),
-                attempt=f"write the status of the QueueWorker {resource.key}",
-                query={"fieldManager": STATUS_MANAGER},
-                body=reports.status_patch(resource, status),
-                content_type=JSON_PATCH,
-            )
-        except (NotFoundError, MismatchError) as error:
-            raise GoneError(str(error)) from error
+        await reports.write_status(self._requests, resource, status)
 
     async def publish(self, resource: Resource, *, kind: str, reason: str, message: str) -> None:
         """Publish an event about the QueueWorker."""
         body = reports.event_body(
             resource, kind=kind, reason=reason, message=message, now=self._now(), instance=socket.gethostname()
         )
-        await self._requests.send(
-            "POST",
-            path_of("api", "v1", "namespaces", resource.key.namespace, "events"),
-            attempt=f"publish an event about the QueueWorker {resource.key}",
-            query={"fieldManager": reports.COMPONENT},
-            body=body,
-        )
+        await reports.publish(self._requests, resource, body)
 
     def fingerprint(self, resource: Resource, secrets: Mapping[str, Secret]) -> str:
         """Return the fingerprint of the spec and its Secrets; raises ClusterError where one lacks a key."""
-        try:
-            return spec_fingerprint(_spec(resource), secrets)
-        except ManifestError as error:
-            raise ClusterError(str(error), reason=error.reason) from error
+        return fingerprint_of(resource, secrets)
 
     async def close(self) -> None:
         """Close the connections; the workers go on."""
         await self._requests.close()
 
-    def _rendered(self, resource: Resource, secrets: Mapping[str, Secret]) -> JsonObject:
-        owner = Owner(namespace=resource.key.namespace, name=resource.key.name, uid=resource.uid)
+    def _answered(self, resource: Resource, found: JsonObject) -> WorkersObservation:
+        deployment = deployment_of(found)
+        self._watched.read(resource.key, deployment)
+        return _workers(resource, deployment)
+
+    async def _look(self, key: Key) -> Deployment | None:
         try:
-            return render_deployment(owner, _spec(resource), secrets, renderer_revision=self._renderer_revision)
-        except ManifestError as error:
-            raise ClusterError(str(error), reason=error.reason) from error
-
-    async def _require(self, resource: Resource) -> None:
-        """Raise GoneError unless the QueueWorker is there: what no longer has an owner is collected, and made again."""
-        found = await self._requests.get(
-            path_of("apis", GROUP, VERSION, "namespaces", resource.key.namespace, PLURAL),
-            attempt=f"look for the QueueWorker {resource.key}",
-            # By a list, for which the watch has the right already.
-            fieldSelector=f"metadata.name={resource.key.name}",
-        )
-        if not any(_is_alive(item["metadata"], uid=resource.uid) for item in found["items"]):
-            raise GoneError(f"the QueueWorker {resource.key} is gone")
-
-    async def _apply(self, key: Key, body: JsonObject, *, uid: str) -> JsonObject:
-        # With the uid, apply neither creates a Deployment anew nor lands on another one.
-        return await self._requests.send(
-            "PATCH",
-            _path(key),
-            attempt=f"apply the Deployment {key}",
-            query={"fieldManager": TEMPLATE_MANAGER, "force": "true"},
-            body={**body, "metadata": {**body["metadata"], "uid": uid}},
-            content_type=APPLY,
-            invalid=ConditionReason.SPEC_INVALID,
-        )
-
-    async def _hand_over(self, key: Key, found: JsonObject) -> None:
-        """Make what the Deployment was created with what was applied, but for the replicas."""
-        for attempts_left in range(_HANDOVERS, 0, -1):
-            patch = handover(found)
-            if patch is None:
-                return
-            try:
-                return await self._send_handover(key, patch)
-            except ConflictError:
-                if attempts_left == 1:
-                    raise
-            # The controller's first status came in between and moved the entries.
-            found = await self._read(key)
-
-    async def _send_handover(self, key: Key, patch: list[JsonObject]) -> None:
-        await self._requests.send(
-            "PATCH",
-            _path(key),
-            attempt=f"hand over the fields of the Deployment {key}",
-            query={"fieldManager": TEMPLATE_MANAGER},
-            body=patch,
-            content_type=JSON_PATCH,
-        )
-
-    async def _read(self, key: Key) -> JsonObject:
-        return await self._requests.get(_path(key), attempt=f"read the Deployment {key}")
+            found = deployment_of(await self._deployments.read(key))
+        except NotFoundError:
+            found = None
+        self._watched.read(key, found)
+        return found
 
 
-def _workers(resource: Resource, found: JsonObject, *, applied_before: str | None = None) -> WorkersObservation:
+def _workers(resource: Resource, found: Deployment, *, applied_before: str | None = None) -> WorkersObservation:
     return workers_of(found, name=resource.key.name, uid=resource.uid, applied_before=applied_before)
 
 
-def _is_alive(metadata: JsonObject, *, uid: str) -> bool:
-    return metadata["uid"] == uid and "deletionTimestamp" not in metadata
-
-
-def _spec(resource: Resource) -> QueueWorkerSpec:
-    if resource.spec is None:
-        message = resource.spec_error or f"the spec of the QueueWorker {resource.key} could not be read"
-        raise ClusterError(message, reason=ConditionReason.SPEC_INVALID)
-    return resource.spec
-
-
-def _path(key: Key) -> str:
-    return path_of("apis", "apps", "v1", "namespaces", key.namespace, "deployments", key.name)
+def _target(resource: Resource) -> TargetRef | None:
+    return resource.spec.target_ref if resource.spec is not None else None

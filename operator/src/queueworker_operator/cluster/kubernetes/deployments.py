@@ -1,5 +1,6 @@
 """From a Deployment as the API server holds it to what the decision sees: pure."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from queueworker_operator.api.reasons import ConditionReason
@@ -11,41 +12,92 @@ from queueworker_operator.manifests.names import FINGERPRINT_ANNOTATION, SELECTO
 from queueworker_operator.scaling.observation import Ownership, Problem, WorkersObservation
 
 _PAST_DEADLINE: Final = "ProgressDeadlineExceeded"
+_NO_DEADLINE: Final = 2**31 - 1
+"""What the Deployment controller takes for none (kubernetes pkg/controller/deployment/util HasProgressDeadline)."""
 _COMPLETE: Final = "NewReplicaSetAvailable"
 
 
-def workers_of(deployment: JsonObject, *, name: str, uid: str, applied_before: str | None) -> WorkersObservation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller:
+    """Whom an object belongs to."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What is looked at of a Deployment; 1 KB in memory, where the whole may be 20."""
+
+    uid: str
+    resource_version: str
+    controller: Controller | None
+    labelled: str | None
+    """Name of the QueueWorker in our label, where the selector is that label and nothing else."""
+    watched: bool
+    """Whether it bears our label, and so the watch tells of it."""
+    terminating: bool
+    replicas: int
+    ready: int
+    present: int
+    fingerprint: str | None
+    applied_fields: str | None
+    rollout_complete: bool | None
+    rollout_problem: Problem | None
+
+
+def deployment_of(found: JsonObject) -> Deployment:
+    """Return what is looked at of a Deployment as the API server holds it."""
+    metadata, spec, status = found["metadata"], found["spec"], found.get("status") or {}
+    owned = applied_fields(found)
+    label = (metadata.get("labels") or {}).get(SELECTOR_LABEL)
+    ours = label is not None and spec["selector"] == {"matchLabels": {SELECTOR_LABEL: label}}
+    return Deployment(
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        controller=_controller(metadata),
+        labelled=label if ours else None,
+        watched=label is not None,
+        terminating="deletionTimestamp" in metadata,
+        replicas=spec.get("replicas", 1),
+        ready=status.get("readyReplicas", 0),
+        present=status.get("replicas", 0),
+        # A Deployment that was created and then not applied bears the annotation, but nobody keeps its template yet.
+        fingerprint=(metadata.get("annotations") or {}).get(FINGERPRINT_ANNOTATION) if owned is not None else None,
+        applied_fields=owned,
+        rollout_complete=is_rolled_out(found),
+        rollout_problem=rollout_problem(found),
+    )
+
+
+def workers_of(found: Deployment, *, name: str, uid: str, applied_before: str | None) -> WorkersObservation:
     """Return the workers of the QueueWorker of that name and uid, but for the pods' own problem.
 
     `applied_before` is `applied_fields` as it was after the last apply, where that is known.
     """
-    metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status") or {}
-    owned = applied_fields(deployment)
-    whose = ownership_of(deployment, name=name, uid=uid)
+    whose, owned = ownership_of(found, name=name, uid=uid), found.applied_fields
     return WorkersObservation(
         ownership=whose,
-        replicas=spec.get("replicas", 1),
-        ready=status.get("readyReplicas", 0),
-        present=status.get("replicas", 0),
+        replicas=found.replicas,
+        ready=found.ready,
+        present=found.present,
         selector=selector(name),
-        # A Deployment that was created and then not applied bears the annotation, but nobody keeps its template yet.
-        fingerprint=(metadata.get("annotations") or {}).get(FINGERPRINT_ANNOTATION) if owned is not None else None,
-        rollout_complete=is_rolled_out(deployment),
-        rollout_problem=rollout_problem(deployment),
+        fingerprint=found.fingerprint,
+        rollout_complete=found.rollout_complete,
+        rollout_problem=found.rollout_problem,
         drifted=whose is Ownership.OURS and None not in (owned, applied_before) and owned != applied_before,
         applied_fields=owned,
-        resource_version=metadata["resourceVersion"],
-        uid=metadata["uid"],
+        resource_version=found.resource_version,
+        uid=found.uid,
     )
 
 
-def ownership_of(deployment: JsonObject, *, name: str, uid: str) -> Ownership:
+def ownership_of(found: Deployment, *, name: str, uid: str) -> Ownership:
     """Say whose a Deployment is, to the QueueWorker of that name and uid."""
-    metadata = deployment["metadata"]
-    whose = _ownership(deployment, name=name, uid=uid)
-    if "deletionTimestamp" in metadata and whose is not Ownership.FOREIGN:
-        return Ownership.TERMINATING
-    return whose
+    whose = _ownership(found, name=name, uid=uid)
+    return Ownership.TERMINATING if found.terminating and whose is not Ownership.FOREIGN else whose
 
 
 def is_rolled_out(deployment: JsonObject) -> bool | None:
@@ -62,6 +114,16 @@ def is_rolled_out(deployment: JsonObject) -> bool | None:
         return False
     progress = _conditions(deployment).get("Progressing", {})
     return progress.get("status") == "True" and progress.get("reason") == _COMPLETE
+
+
+def is_target_rolled_out(deployment: JsonObject) -> bool | None:
+    """Whether no rollout is under way, of a Deployment whose template others keep.
+
+    One that is paused, or has no progress deadline, may stay half rolled out for ever and never say that it is done.
+    """
+    spec = deployment.get("spec") or {}
+    endless = spec.get("paused", False) or spec.get("progressDeadlineSeconds", 0) >= _NO_DEADLINE
+    return True if endless else is_rolled_out(deployment)
 
 
 def rollout_problem(deployment: JsonObject) -> Problem | None:
@@ -88,19 +150,19 @@ def _conditions(deployment: JsonObject) -> dict[str, JsonObject]:
     return {condition["type"]: condition for condition in (deployment.get("status") or {}).get("conditions", [])}
 
 
-def _ownership(deployment: JsonObject, *, name: str, uid: str) -> Ownership:
-    references = deployment["metadata"].get("ownerReferences") or []
-    controller = next((reference for reference in references if reference.get("controller")), None)
+def _ownership(found: Deployment, *, name: str, uid: str) -> Ownership:
+    controller = found.controller
     if controller is None:
-        return Ownership.ADOPTABLE if _bears_our_label(deployment, name) else Ownership.FOREIGN
-    if controller["uid"] == uid:
+        return Ownership.ADOPTABLE if found.labelled == name else Ownership.FOREIGN
+    if controller.uid == uid:
         return Ownership.OURS
     # The garbage collector is about to take what an earlier QueueWorker of the name has left.
-    earlier = controller["kind"] == KIND and controller["apiVersion"].startswith(f"{GROUP}/")
-    return Ownership.TERMINATING if earlier and controller["name"] == name else Ownership.FOREIGN
+    earlier = controller.kind == KIND and controller.api_version.startswith(f"{GROUP}/")
+    return Ownership.TERMINATING if earlier and controller.name == name else Ownership.FOREIGN
 
 
-def _bears_our_label(deployment: JsonObject, name: str) -> bool:
-    labels = deployment["metadata"].get("labels") or {}
-    ours = {SELECTOR_LABEL: name}
-    return labels.get(SELECTOR_LABEL) == name and deployment["spec"]["selector"] == {"matchLabels": ours}
+def _controller(metadata: JsonObject) -> Controller | None:
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return Controller(api_version=owner["apiVersion"], kind=owner["kind"], name=owner["name"], uid=owner["uid"])
+    return None

@@ -4,12 +4,42 @@ import secrets
 from datetime import datetime
 from typing import Final
 
-from queueworker_operator.api.v1alpha1 import GROUP, KIND, VERSION, QueueWorkerStatus
-from queueworker_operator.cluster.port import JsonObject, Resource
+from queueworker_operator.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION, QueueWorkerStatus
+from queueworker_operator.cluster.kubernetes.errors import MismatchError, NotFoundError
+from queueworker_operator.cluster.kubernetes.fields import STATUS_MANAGER
+from queueworker_operator.cluster.kubernetes.requests import JSON_PATCH, Requests, path_of
+from queueworker_operator.cluster.port import GoneError, JsonObject, Resource
 
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 COMPONENT: Final = "queueworker-operator"
 _LONGEST_MESSAGE = 1024
+
+
+async def write_status(requests: Requests, resource: Resource, status: QueueWorkerStatus) -> None:
+    """Replace the status of the QueueWorker; raises ClusterError, and GoneError where it is no longer there."""
+    namespace, name = resource.key
+    try:
+        await requests.send(
+            "PATCH",
+            path_of("apis", GROUP, VERSION, "namespaces", namespace, PLURAL, name, "status"),
+            attempt=f"write the status of the QueueWorker {resource.key}",
+            query={"fieldManager": STATUS_MANAGER},
+            body=status_patch(resource, status),
+            content_type=JSON_PATCH,
+        )
+    except (NotFoundError, MismatchError) as error:
+        raise GoneError(str(error)) from error
+
+
+async def publish(requests: Requests, resource: Resource, body: JsonObject) -> None:
+    """Publish an event about the QueueWorker; raises ClusterError."""
+    await requests.send(
+        "POST",
+        path_of("api", "v1", "namespaces", resource.key.namespace, "events"),
+        attempt=f"publish an event about the QueueWorker {resource.key}",
+        query={"fieldManager": COMPONENT},
+        body=body,
+    )
 
 
 def status_patch(resource: Resource, status: QueueWorkerStatus) -> list[JsonObject]:

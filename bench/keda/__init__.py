@@ -1,0 +1,1 @@
+"""KEDA and an HPA on Redis lists, on the control plane that the other measurements use."""

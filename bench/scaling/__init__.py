@@ -1,0 +1,1 @@
+"""How soon, how well and at what cost the operator scales."""

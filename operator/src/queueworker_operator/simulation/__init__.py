@@ -1,0 +1,1 @@
+"""Replay recorded or made-up load through the decision, with a model of pods, and compare what comes of it."""
