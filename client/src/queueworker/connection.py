@@ -6,7 +6,6 @@ become an option.
 
 from __future__ import annotations
 
-import random
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnec
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ResponseError
 
+from queueworker.clusters import Cluster
 from queueworker.errors import SettingsError
 from queueworker.packing import Packing
 from queueworker.sentinels import Sentinels
@@ -192,40 +192,9 @@ def _sentinel(group: SentinelSettings, options: dict[str, Any], *, tls: _Tls | N
     return Redis.from_pool(pool)
 
 
-class _Commands:
-    """Asks a node for its commands where one is sent whose keys are not known yet.
-
-    redis-py asks the owner of slot 0 before anything else: where that one is silent, no other could be reached either.
-    This stands where a client has its own parser, and around that one: its class is private to redis-py.
-    """
-
-    def __init__(self, cluster: RedisCluster) -> None:
-        self._cluster = cluster
-        self._parser = cluster.commands_parser
-
-    async def initialize(self, node: ClusterNode | None = None) -> None:
-        """Ask nobody: redis-py calls this with the owner of slot 0."""
-
-    async def get_keys(self, *words: Any) -> tuple[str, ...] | None:
-        """Return the keys among the words of a command, or None; raises what redis-py does."""
-        if words[0].lower().split()[0] not in self._parser.commands:
-            await self._parser.initialize(random.choice(self._cluster.get_primaries()))  # noqa: S311 - spreads, hides nothing
-        return await self._parser.get_keys(*words)
-
-
-class _Cluster(RedisCluster):
-    """Closes its connections also where it was about to look for the nodes anew, after one of them failed."""
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        for nodes in ("nodes_cache", "startup_nodes"):
-            await self.nodes_manager.aclose(nodes)
-
-
 def _cluster(group: ClusterSettings, options: dict[str, Any], *, tls: _Tls | None, name: str | None) -> RedisCluster:
     nodes = [ClusterNode(node.host, node.port) for node in group.nodes]
-    cluster = _Cluster(startup_nodes=nodes, **options)
-    cluster.commands_parser = _Commands(cluster)  # type: ignore[assignment]
+    cluster = Cluster(startup_nodes=nodes, **options)
     # RedisCluster takes neither; the nodes that it finds later are made from the shared arguments.
     connection_class, introduction = _class_of(Connection, tls), _introduction(name)
     cluster.connection_kwargs |= {"connection_class": connection_class, "redis_connect_func": introduction}
