@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from nodeside import NodeSide
+from redis.asyncio import Redis
 from worker_support import eventually, working
 
 from queueworker import Queue
@@ -79,12 +80,15 @@ async def test_simple_is_let_go_by_the_node_worker_too(sides: Sides) -> None:
     await eventually(lambda: sides.node.events("q", "completed"))
 
 
-async def test_throttle_holds_for_its_time_though_the_job_has_ended(sides: Sides) -> None:
-    options = {"deduplication": {"id": "d", "ttl": 700}}
+async def test_throttle_holds_for_its_time_though_the_job_has_ended(sides: Sides, client: Redis) -> None:
+    options = {"deduplication": {"id": "d", "ttl": 60_000}}
     first = await sides.first({"n": 1}, options)
     await sides.node.worker("q", "echo")
     await eventually(lambda: sides.node.events("q", "completed"))
     assert await sides.then({"n": 2}, options) == first
+    assert 0 < await client.pttl("bull:q:de:d") <= 60_000
+    # As if its time were nearly over.
+    await client.pexpire("bull:q:de:d", 300)
 
     async def is_added() -> bool:
         return await sides.then({"n": 3}, options) != first
@@ -97,10 +101,11 @@ async def test_throttle_holds_for_its_time_though_the_job_has_ended(sides: Sides
 async def test_debounce_the_last_data_take_the_place_of_the_delayed_job(
     sides: Sides, redis_settings: ConnectionSettings
 ) -> None:
-    options = {"delay": 500, "deduplication": {"id": "d", "ttl": 500, "extend": True, "replace": True}}
+    options = {"delay": 60_000, "deduplication": {"id": "d", "ttl": 60_000, "extend": True, "replace": True}}
     first = await sides.first({"n": 1}, options)
     second = await sides.then({"n": 2}, options)
-    third = await sides.first({"n": 3}, options)
+    # The last one's delay counts, too.
+    third = await sides.first({"n": 3}, options | {"delay": 300})
     assert len({first, second, third}) == 3
     assert await sides.waiting() == [{"n": 3}]
     seen: list[Any] = []
@@ -140,7 +145,8 @@ async def test_keep_last_if_active_the_last_of_those_that_came_meanwhile_runs_ne
 async def test_keep_last_if_active_goes_on_when_the_node_worker_ends_the_job(sides: Sides) -> None:
     options = {"deduplication": {"id": "d", "keepLastIfActive": True}}
     await sides.node.worker("q", "slow")
-    await sides.first({"n": 1, "ms": 400}, options)
+    # So long that a machine that stands still has not ended it when the others are added.
+    await sides.first({"n": 1, "ms": 3_500}, options)
     await eventually(lambda: sides.node.ran("q"))
     await sides.then({"n": 2, "ms": 0}, options)
     await sides.first({"n": 3, "ms": 0}, options)

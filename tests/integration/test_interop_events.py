@@ -27,13 +27,13 @@ async def heard(queue: Queue) -> AsyncIterator[list[QueueEvent]]:
             assert isinstance(event, QueueEvent), f"events were lost: {event}"
             seen.append(event)
 
-    async with queue.events() as events:
+    async with queue.events(block_seconds=120) as events:
         listening = asyncio.create_task(hear())
         try:
             yield seen
         finally:
-            # At once, though it is in the middle of a request: a read that is begun then blocks for 5 s.
-            await asyncio.wait_for(events.aclose(), 3)
+            # At once, though it is in the middle of a request: a read that is begun then blocks for two minutes.
+            await asyncio.wait_for(events.aclose(), 30)
             await listening
 
 

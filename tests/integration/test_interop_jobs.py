@@ -166,6 +166,7 @@ async def test_what_we_leave_out_is_what_we_document(
     assert (seen["id"], seen["name"], seen["priority"], seen["attemptsMade"]) == (added.id, "any", 1, 0)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("kind", ["fixed", "exponential"])
 async def test_node_asks_for_attempts_and_our_worker_makes_them(
     node: NodeSide, redis_settings: ConnectionSettings, stalls: Stalls, kind: str
@@ -194,6 +195,7 @@ async def test_node_asks_for_attempts_and_our_worker_makes_them(
     assert node.events("q", "retries-exhausted") == [{"jobId": job_id, "attemptsMade": "3"}]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("kind", ["fixed", "exponential"])
 async def test_we_ask_for_attempts_and_the_node_worker_makes_them(
     node: NodeSide, redis_settings: ConnectionSettings, client: Redis, stalls: Stalls, kind: str
@@ -224,10 +226,12 @@ async def test_attempts_of_one_job_are_counted_over_both_sides(
         seen.append(job.attempts_made)
         return "ours"
 
-    job_id = await node.add("q", "any", {"succeedsAt": 9}, attempts=2, backoff={"type": "fixed", "delay": 300})
+    # It waits until Node's worker has gone, however long that takes.
+    job_id = await node.add("q", "any", {"succeedsAt": 9}, attempts=2, backoff={"type": "fixed", "delay": 60_000})
     handle = await node.worker("q", "fails")
     await eventually(lambda: node.notes("failed", queue="q"))
     await node.worker_call(handle, "close")
+    await node.job("q", job_id, "promote")
     async with working(second, redis_settings):
         await eventually(lambda: seen)
         await eventually(lambda: _state(node, "q", job_id, "completed"))

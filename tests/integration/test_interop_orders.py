@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -95,18 +96,26 @@ async def test_priorities_of_both_sides_are_one_order(node: NodeSide, redis_sett
 async def test_both_workers_share_one_queue_and_run_each_job_once(
     node: NodeSide, redis_settings: ConnectionSettings
 ) -> None:
-    recorder = Recorder(0.01)
-    async with Queue("q", redis_settings) as queue, working(recorder, redis_settings) as worker:
-        await node.worker("q", "slow")
-        await eventually(lambda: worker.ready)
+    ours: list[int] = []
+
+    async def work(job: RunningJob) -> None:
+        ours.append(job.data["n"])
+        # The first one until Node has its first, however long that takes to begin.
+        await eventually(lambda: node.ran("q"))
+        await asyncio.sleep(0.01)
+
+    async with Queue("q", redis_settings) as queue, working(work, redis_settings):
         await queue.enqueue_many(Job.create("any", {"n": n, "ms": 10}) for n in range(40))
-        await eventually(lambda: len(recorder.ran) + len(node.notes("completed", queue="q")) == 40)
-        ours, theirs = [data["n"] for data in recorder.ran], [job["data"]["n"] for job in node.ran("q")]
+        await eventually(lambda: ours)
+        await node.worker("q", "slow")
+        await eventually(lambda: len(ours) + len(node.notes("completed", queue="q")) == 40)
+        theirs = [job["data"]["n"] for job in node.ran("q")]
     assert sorted(ours + theirs) == list(range(40))
     assert ours, "our worker took none"
     assert theirs, "the Node worker took none"
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("delay", [100, 250, 1300])
 async def test_node_delays_a_job_for_our_worker(
     node: NodeSide, redis_settings: ConnectionSettings, delay: int, stalls: Stalls
@@ -124,6 +133,7 @@ async def test_node_delays_a_job_for_our_worker(
     assert -5 <= late[0] < 300 + 1000 * stalls.since(began)
 
 
+@pytest.mark.timing
 async def test_we_delay_a_job_for_the_node_worker(node: NodeSide, redis_settings: ConnectionSettings) -> None:
     await node.worker("q")
     async with Queue("q", redis_settings) as queue:

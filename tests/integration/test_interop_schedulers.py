@@ -72,17 +72,21 @@ async def test_a_scheduler_goes_from_one_sides_worker_to_the_others_and_back(
     else:
         async with Queue("q", redis_settings) as queue:
             await queue.schedule("s", cron="* * * * * *", tz="Asia/Kolkata")
-    for ran, side in enumerate(("us", "node", "us"), 1):
+    for side in ("us", "node", "us"):
+        # A worker that the machine keeps from ending at once runs more than one.
+        before = len(seen())
         if side == "us":
             async with working(note, redis_settings):
-                await eventually(lambda ran=ran: len(seen()) == ran)
+                await eventually(lambda before=before: len(seen()) > before)
         else:
             handle = await node.worker("q")
-            await eventually(lambda ran=ran: len(seen()) == ran)
+            await eventually(lambda before=before: len(seen()) > before)
             await node.worker_call(handle, "close")
-    assert len(set(seen())) == 3, "each iteration runs once"
+    ran = len(seen())
+    assert ran >= 3
+    assert len(set(seen())) == ran, "each iteration runs once"
     assert all(_due(one) % 1000 == 0 for one in seen())
-    assert (await node.queue("q", "getJobScheduler", "s"))["iterationCount"] == 4, "the next one waits"
+    assert (await node.queue("q", "getJobScheduler", "s"))["iterationCount"] == ran + 1, "the next one waits"
     assert await node.queue("q", "getDelayedCount") == 1
 
 

@@ -42,7 +42,7 @@ class Queue:
     async def work(self, monkeypatch: pytest.MonkeyPatch, *, patience: float = 60) -> Burst:
         monkeypatch.setattr("queueworker_worker.burst._LOOK_AGAIN_SECONDS", 0)
         burst = Burst([self], [KEYS], self.snapshots, patience=patience, clock=lambda: self.now)
-        await asyncio.wait_for(burst.over(), 5)
+        await asyncio.wait_for(burst.over(), 30)
         return burst
 
 

@@ -66,39 +66,47 @@ async def test_cancel_from_outside_is_no_timeout() -> None:
 async def test_late_thread_fails_its_attempt_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     may_end, ended = threading.Event(), threading.Event()
 
-    @processor("mail", timeout_seconds=0.02)
+    # Long enough for its thread to begin on a busy machine.
+    @processor("mail", timeout_seconds=1)
     def slow(job: Job) -> None:
-        may_end.wait(10)
+        may_end.wait(60)
         ended.set()
 
     job = job_of()
     handler = handler_of(Registry.of([slow]), "mail", Dependencies([]), threads=ThreadPoolExecutor(1))
     try:
-        with pytest.raises(JobTimeoutError, match=r"slow timed out after 0\.02 s"):
+        with pytest.raises(JobTimeoutError, match="slow timed out after 1 s"):
             await handler(job)
-        assert job.cancel_reason == "timed out after 0.02 s"
+        assert job.cancel_reason == "timed out after 1 s"
         assert not ended.is_set()
         assert "goes on in its thread, which nothing can stop" in caplog.text
     finally:
         may_end.set()
-    assert await asyncio.to_thread(ended.wait, 5)
+    assert await asyncio.to_thread(ended.wait, 30)
 
 
 async def test_thread_that_could_not_begin_in_time_never_begins() -> None:
-    may_end = threading.Event()
+    begun, may_end = threading.Event(), threading.Event()
     ran: list[Any] = []
 
-    @processor("mail", timeout_seconds=0.02)
+    @processor("mail", "first")
     def slow(job: Job) -> None:
         ran.append(job.data)
-        may_end.wait(10)
+        begun.set()
+        may_end.wait(60)
+
+    @processor("mail", "second", timeout_seconds=0.02)
+    def late(job: Job) -> None:
+        ran.append(job.data)
 
     threads = ThreadPoolExecutor(1)
-    handler = handler_of(Registry.of([slow]), "mail", Dependencies([]), threads=threads)
-    for number in range(2):
-        with pytest.raises(JobTimeoutError):
-            await handler(job_of(number))
+    handler = handler_of(Registry.of([slow, late]), "mail", Dependencies([]), threads=threads)
+    first = asyncio.ensure_future(handler(job_of(0, name="first")))
+    assert await asyncio.to_thread(begun.wait, 30)
+    with pytest.raises(JobTimeoutError):
+        await handler(job_of(1, name="second"))
     may_end.set()
+    await first
     await asyncio.to_thread(threads.shutdown)
     assert ran == [0]
 

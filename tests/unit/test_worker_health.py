@@ -74,10 +74,10 @@ def test_readiness_names_the_queues_that_are_not() -> None:
 def test_probes_over_http() -> None:
     health = Health(stale_seconds=60)
     with HealthServer(health, "127.0.0.1", 0) as server:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=30) as answer:
             assert answer.read() == b"alive\n"
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=30)
         with refused.value as answered:
             assert (answered.code, answered.read()) == (503, b"not ready: starting\n")
         with pytest.raises(SettingsError, match="QUEUEWORKER_HEALTH_HOST/PORT: cannot listen"):

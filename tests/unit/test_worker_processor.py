@@ -185,20 +185,20 @@ async def leaving_when_closing() -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("factory", "said"),
+    ("factory", "seconds", "said"),
     [
-        (wrong_when_closing, "a dependency did not close: AttributeError: no such attribute"),
-        (leaving_when_closing, "a dependency did not close: SystemExit: 7"),
-        (never_closing, "a dependency did not close: not within 0.05 s"),
+        (wrong_when_closing, 30, "a dependency did not close: AttributeError: no such attribute"),
+        (leaving_when_closing, 30, "a dependency did not close: SystemExit: 7"),
+        (never_closing, 0.05, "a dependency did not close: not within 0.05 s"),
     ],
 )
 async def test_trouble_of_a_closing_dependency_is_said_and_bounded(
-    factory: Any, said: str, caplog: pytest.LogCaptureFixture
+    factory: Any, seconds: float, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     events.clear()
     dependencies = Dependencies([Depends(closing_in_any_case), Depends(factory)])
     await dependencies.__aenter__()
-    async with closing(dependencies, seconds=0.05):
+    async with closing(dependencies, seconds=seconds):
         pass
     assert caplog.messages == [said]
     assert events == ["closed"]
