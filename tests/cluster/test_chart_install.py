@@ -82,9 +82,10 @@ async def test_install_the_story_upgrade_and_uninstall(empty_plane, node, redis_
         assert [found["metadata"]["name"] for found in left] == ["installed"], "the CRD and what is in it stay"
         assert story.ready_replicas() == 1, "workers outlive the operator"
         story.kubectl("delete", "qw", "installed", "--timeout=10s")
+        # The garbage collector looks for new kinds, as ours is here, every 30 s, and needs some more to follow them.
         eventually(
             lambda: not story.kubectl("get", "deployments,pods", "-o", "name"),
-            within=30,
+            within=60,
             what="nothing left",
             state=story.pods,
         )
