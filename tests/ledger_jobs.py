@@ -26,7 +26,7 @@ async def entries(client: redis.asyncio.Redis, kind: str) -> list[str]:
     return [line.split()[1] for line in await client.lrange(LEDGER, 0, -1) if line.startswith(kind + " ")]
 
 
-async def count(client: redis.asyncio.Redis, kind: str, wanted: int, *, seconds: float = 20) -> list[str]:
+async def count(client: redis.asyncio.Redis, kind: str, wanted: int, *, seconds: float = 40) -> list[str]:
     async def enough() -> bool:
         return len(await entries(client, kind)) >= wanted
 

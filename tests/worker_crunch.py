@@ -140,7 +140,7 @@ def die(job: Job) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@processor("crunch", "sleep", execution="process", timeout_seconds=0.3)
+@processor("crunch", "sleep", execution="process", timeout_seconds=2)
 def sleep_too_long(job: Job) -> None:
     note(f"sleeps in {os.getpid()}")
     if job.data:
@@ -154,6 +154,15 @@ def sleep_too_long(job: Job) -> None:
 def run_long(job: Job) -> int:
     note(f"runs in {os.getpid()}")
     time.sleep(job.data / 1000)
+    return os.getpid()
+
+
+@processor("crunch", "held", execution="process")
+def wait_for_a_file() -> int:
+    """Until the file `go` lies beside the notes."""
+    note(f"is held in {os.getpid()}")
+    while not Path(os.environ["CRUNCH_NOTES"]).with_name("go").exists():
+        time.sleep(0.02)
     return os.getpid()
 
 

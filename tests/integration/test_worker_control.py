@@ -39,5 +39,5 @@ async def test_control_cancels_a_job_with_a_reason_and_changes_the_concurrency(
         assert record.failed_reason == "not needed"
         control.worker("controlled").cancel_all_jobs("closing")
         stop.set()
-        assert await asyncio.wait_for(serving, 15) == 0
+        assert await asyncio.wait_for(serving, 30) == 0
     assert not control.running

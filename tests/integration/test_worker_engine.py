@@ -40,6 +40,7 @@ async def test_takes_plain_jobs_first_then_by_priority_each_in_the_order_added(
     assert recorder.ran == ["a", "b", "p1", "p5", "p5b"]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("milliseconds", [0, 100, 250, 1300])
 async def test_idle_worker_starts_new_and_delayed_jobs_without_waiting_for_a_timeout(
     milliseconds: int, redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, stalls: Stalls
@@ -75,15 +76,18 @@ async def test_marker_that_comes_when_no_slot_listens_is_put_back(
     await link.aclose()
 
 
+@pytest.mark.timing
 async def test_delayed_job_is_started_by_the_worker_that_did_not_pop_its_marker(
     redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, stalls: Stalls
 ) -> None:
     """One worker pops the marker of the delayed job and is then busy: the other must still be on time."""
     started: dict[str, float] = {}
+    both = asyncio.Event()
 
     async def note(job: Job) -> None:
         started[job.name] = time.monotonic()
-        await asyncio.sleep(job.data)
+        if job.name == "long":
+            await both.wait()
 
     async with (
         working(note, redis_settings, name="one", drain_delay_seconds=5.0) as one,
@@ -91,9 +95,10 @@ async def test_delayed_job_is_started_by_the_worker_that_did_not_pop_its_marker(
     ):
         await eventually(lambda: one.ready and two.ready)
         begun = time.monotonic()
-        await stock_queue.add("delayed", 0, {"delay": 600})
-        await stock_queue.add("long", 4, {})
+        await stock_queue.add("delayed", {}, {"delay": 600})
+        await stock_queue.add("long", {}, {})
         await eventually(lambda: len(started) == 2)
+        both.set()
     assert started["delayed"] - begun < 0.95 + stalls.between(begun, started["delayed"])
 
 
@@ -132,6 +137,7 @@ async def test_finished_jobs_are_kept_by_their_own_policy_or_a_bounded_default(
     assert [bool(await client.zscore(KEYS.of("completed"), job.id)) for job in jobs] == [False, True, True]
 
 
+@pytest.mark.timing
 async def test_limiter_is_honoured(
     redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, stalls: Stalls
 ) -> None:
@@ -171,21 +177,26 @@ async def test_global_concurrency_holds_over_workers(
 
 
 async def test_leaving_worker_passes_its_place_in_the_global_concurrency_on(
-    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, stalls: Stalls
+    redis_settings: ConnectionSettings, stock_queue: bullmq.Queue
 ) -> None:
+    """By a look of its own the other worker would find it after a minute."""
     await stock_queue.setGlobalConcurrency(1)
-    leaving, staying = Recorder(0.6), Recorder()
+    begun, free, staying = asyncio.Event(), asyncio.Event(), Recorder()
+
+    async def leaving(job: Job) -> None:
+        begun.set()
+        await free.wait()
+
     await stock_queue.add("any", 1, {})
-    async with working(leaving, redis_settings, name="leaves", drain_delay_seconds=5.0) as first:
-        await eventually(lambda: leaving.ran)
-        async with working(staying, redis_settings, name="stays", drain_delay_seconds=5.0) as second:
+    async with working(leaving, redis_settings, name="leaves", drain_delay_seconds=60.0) as first:
+        await begun.wait()
+        async with working(staying, redis_settings, name="stays", drain_delay_seconds=60.0) as second:
             await eventually(lambda: second.ready)
             await stock_queue.add("any", 2, {})
             first.drain()
+            free.set()
             await eventually(lambda: first.jobs_done)
-            done = time.monotonic()
             await eventually(lambda: staying.ran == [2])
-            assert time.monotonic() - done < 1 + stalls.since(done)
 
 
 async def test_scheduler_goes_on(
@@ -207,7 +218,8 @@ async def test_scheduler_with_a_pattern_has_its_next_job_waiting(
     await stock_queue.upsertJobScheduler("secondly", {"pattern": "* * * * * *", "tz": "Europe/Berlin"}, "tick", {}, {})
     async with working(recorder, redis_settings):
         await eventually(lambda: len(recorder.ran) >= 2)
-    (following,) = await client.zrange(KEYS.of("delayed"), 0, -1)
+        # Before the end of the worker, which may come just when a job has fallen due.
+        (following,) = await eventually(lambda: client.zrange(KEYS.of("delayed"), 0, -1))
     assert following.startswith("repeat:secondly:")
     opts = json.loads(str(await client.hget(KEYS.job(following), "opts")))
     assert opts["repeat"]["pattern"] == "* * * * * *"
@@ -225,15 +237,18 @@ async def test_presence_and_statistics_are_written_and_the_presence_ends(
     async def work(job: Job) -> None:
         await asyncio.sleep(0.05 if job.name == "slow" else 0)
 
+    begun_ms = time.time() * 1000
     async with working(work, redis_settings, name="pod-a", concurrency=3) as worker:
         await eventually(lambda: worker.ready and worker.jobs_done == 3)
+        ended_ms = time.time() * 1000
         assert json.loads(str(await client.hget(KEYS.worker, "pod-a"))) == {"slots": 3, "maxStalledCount": 3}
-        assert abs(time.time() * 1000 - float(await client.zscore(KEYS.workers, "pod-a") or 0)) < 2_000
+        seen_ms = float(await client.zscore(KEYS.workers, "pod-a") or 0)
+        assert begun_ms - 1 <= seen_ms <= time.time() * 1000 + 1
     assert await client.zrange(KEYS.workers, 0, -1) == []
     assert await client.hgetall(KEYS.worker) == {}
     stats = {field: int(value) for field, value in (await client.hgetall(KEYS.statistics)).items()}
     assert (stats["fast:jobs"], stats["slow:jobs"]) == (2, 1)
-    assert 50 <= stats["slow:ms"] < 400
+    assert 50 <= stats["slow:ms"] <= ended_ms - begun_ms
     assert sum(value for field, value in stats.items() if field.startswith("fast:h")) == 2
 
 

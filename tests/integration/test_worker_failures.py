@@ -21,6 +21,7 @@ from queueworker_worker.job import Job
 KEYS = QueueKeys("bull", "q")
 
 
+@pytest.mark.timing
 async def test_failed_job_is_retried_with_backoff_and_keeps_its_traces(
     redis_settings: ConnectionSettings, stock_queue: bullmq.Queue, client: redis.asyncio.Redis, stalls: Stalls
 ) -> None:

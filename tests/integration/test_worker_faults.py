@@ -62,7 +62,7 @@ async def test_lost_replies_lose_no_job_and_repeat_none(client: redis.asyncio.Re
     proxy.script = [Mode.DROP_REPLY if n % 20 == 7 else Mode.PASS for n in range(2_000)]
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
     async with working(recorder, settings, concurrency=1, lock_duration_ms=5_000, heartbeat_seconds=0.5):
-        await eventually(lambda: len(recorder.ran) >= 300, seconds=30)
+        await eventually(lambda: len(recorder.ran) >= 300)
     assert proxy.connections > 5
     assert recorder.ran == list(range(300))
     assert await client.llen(KEYS.of("active")) == 0
@@ -76,16 +76,17 @@ async def test_job_that_comes_with_the_last_record_is_not_begun_while_draining(
 
     async def slow_reply(job: Job) -> None:
         ran.append(job.data)
-        proxy.mode, proxy.delay_seconds = Mode.DELAY, 0.4
+        proxy.mode, proxy.delay_seconds = Mode.DELAY, 3
 
     async def has_fetched_the_second() -> bool:
         return bool(await client.lrange(KEYS.of("active"), 0, -1) == ["2"])
 
     await add(client, 2)
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
-    async with working(slow_reply, settings, lock_duration_ms=5_000, heartbeat_seconds=5) as worker:
+    async with working(slow_reply, settings, lock_duration_ms=30_000, heartbeat_seconds=30) as worker:
         await eventually(has_fetched_the_second)
         worker.drain()
+        proxy.mode = Mode.PASS
     assert (ran, worker.jobs_given_back) == ([0], 1)
     assert await client.lrange(KEYS.of("wait"), 0, -1) == ["2"]
 
@@ -95,11 +96,11 @@ async def test_connections_killed_again_and_again(
 ) -> None:
     recorder = Recorder(0.005)
     await add(client, 300)
-    async with working(recorder, redis_settings, concurrency=5, lock_duration_ms=3_000) as worker:
+    async with working(recorder, redis_settings, concurrency=5, lock_duration_ms=10_000) as worker:
         for _ in range(10):
             await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await asyncio.sleep(0.03)
-        await eventually(lambda: worker.jobs_done >= 300, seconds=20)
+        await eventually(lambda: worker.jobs_done >= 300)
     assert sorted(recorder.ran) == list(range(300))
 
 
@@ -115,7 +116,7 @@ async def test_blocked_wait_that_is_ended_by_the_server_is_begun_again(
                 if one["cmd"] == "bzpopmin":
                     await client.client_unblock(int(one["id"]), error=True)
         await add(client, 1)
-        await eventually(lambda: recorder.ran == [0], seconds=3)
+        await eventually(lambda: recorder.ran == [0])
 
 
 async def test_black_hole_is_left_before_the_locks_end(client: redis.asyncio.Redis, proxy: FaultProxy) -> None:
@@ -124,23 +125,24 @@ async def test_black_hole_is_left_before_the_locks_end(client: redis.asyncio.Red
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
     link, blocking = RespLink(settings, reply_timeout=0.5), RespLink(settings, reply_timeout=0.5)
     worker = Worker(
-        recorder, EngineOptions(queue="q", **SHORT | {"lock_duration_ms": 4_000}), link=link, blocking=blocking
+        recorder, EngineOptions(queue="q", **SHORT | {"lock_duration_ms": 10_000}), link=link, blocking=blocking
     )
     run = asyncio.create_task(worker.run())
     await eventually(lambda: recorder.ran)
     proxy.mode = Mode.BLACK_HOLE
     await asyncio.sleep(1.2)
     proxy.mode = Mode.PASS
-    await eventually(lambda: worker.jobs_done == 1, seconds=5)
+    await eventually(lambda: worker.jobs_done == 1)
     worker.drain()
-    await asyncio.wait_for(run, 5)
+    await asyncio.wait_for(run, 30)
     await link.aclose()
     await blocking.aclose()
     assert recorder.ran == [0]
     assert await client.hget(KEYS.job("1"), "atm") == "1"
 
 
-async def test_restart_of_redis_in_the_middle(tmp_path: Path) -> None:
+@pytest.mark.timing
+async def test_restart_of_redis_in_the_middle(tmp_path: Path, stalls: Stalls) -> None:
     server = start_valkey(port=free_port(), data_dir=tmp_path / "data", appendonly="yes", appendfsync="always")
     recorder = Recorder(0.02)
     port = server.port
@@ -155,8 +157,8 @@ async def test_restart_of_redis_in_the_middle(tmp_path: Path) -> None:
             assert not worker.ready
             await asyncio.to_thread(server.start)
             returned = time.monotonic()
-            await eventually(lambda: worker.jobs_done >= 100, seconds=20)
-            assert time.monotonic() - returned < 10
+            await eventually(lambda: worker.jobs_done >= 100)
+            assert time.monotonic() - returned < 10 + stalls.since(returned)
             assert worker.ready
     finally:
         if server.is_running():
@@ -164,6 +166,7 @@ async def test_restart_of_redis_in_the_middle(tmp_path: Path) -> None:
     assert sorted(recorder.ran) == list(range(100))
 
 
+@pytest.mark.timing
 async def test_many_jobs_are_given_back_in_time_over_a_slow_link(
     client: redis.asyncio.Redis, proxy: FaultProxy
 ) -> None:
@@ -179,13 +182,14 @@ async def test_many_jobs_are_given_back_in_time_over_a_slow_link(
     proxy.mode, proxy.delay_seconds = Mode.DELAY, 0.1
     await worker.give_back()
     proxy.mode = Mode.PASS
-    await asyncio.wait_for(run, 10)
+    await asyncio.wait_for(run, 30)
     await link.aclose()
     await blocking.aclose()
     assert (worker.jobs_given_back, worker.jobs_left) == (30, 0)
     assert await client.llen(KEYS.of("wait")) == 30
 
 
+@pytest.mark.timing
 async def test_idle_worker_drains_at_once_without_redis(proxy: FaultProxy, stalls: Stalls) -> None:
     settings = ConnectionSettings(host=proxy.host, port=proxy.port)
     link, blocking = RespLink(settings), RespLink(settings)
@@ -197,10 +201,11 @@ async def test_idle_worker_drains_at_once_without_redis(proxy: FaultProxy, stall
     await asyncio.sleep(0.2)
     begun = time.monotonic()
     worker.drain()
-    await asyncio.wait_for(run, 5)
+    await asyncio.wait_for(run, 30)
+    took, stalled = time.monotonic() - begun, stalls.since(begun)
     await link.aclose()
     await blocking.aclose()
-    assert time.monotonic() - begun < 1 + stalls.since(begun)
+    assert took < 1 + stalled
 
 
 @pytest.mark.parametrize(("password", "said"), [("wrong-secret", "WRONGPASS"), (None, "NOAUTH")])
@@ -215,7 +220,7 @@ async def test_wrong_password_is_named_and_ends_the_worker_when_it_lasts(
     options = EngineOptions(queue="q", **SHORT, refusal_patience_seconds=0.5)
     worker = Worker(Recorder(), options, link=link, blocking=blocking)
     with pytest.raises(AccessRefusedError, match="check the user") as refused:
-        await asyncio.wait_for(worker.run(), 10)
+        await asyncio.wait_for(worker.run(), 30)
     await link.aclose()
     await blocking.aclose()
     assert said in caplog.text
@@ -234,7 +239,7 @@ async def test_replica_counts_as_a_refusal_and_a_new_connection_is_tried(
             await eventually(lambda: not worker.ready)
             await client.replicaof("NO", "ONE")
             await add(client, 1)
-            await eventually(lambda: recorder.ran == [0], seconds=5)
+            await eventually(lambda: recorder.ran == [0])
 
 
 async def test_worker_runs_with_the_rights_of_the_documented_acl(own_valkey: Callable[..., ValkeyServer]) -> None:
@@ -265,7 +270,7 @@ async def test_worker_that_may_not_wait_for_the_marker_polls_and_says_so_once(
         async with working(recorder, settings, refusal_patience_seconds=0.5) as worker:
             for n in range(1, 4):
                 await add(client, 1)
-                await eventually(lambda n=n: worker.jobs_done == n, seconds=3)
+                await eventually(lambda n=n: worker.jobs_done == n)
             assert worker.ready
     assert caplog.text.count("looking for jobs every 1 s") == 1
     assert "answers again" not in caplog.text
@@ -339,7 +344,7 @@ async def test_engine_works_on_a_pooled_link(redis_settings: ConnectionSettings,
     await add(client, 1)
     await eventually(lambda: worker.jobs_done == 51)
     worker.drain()
-    await asyncio.wait_for(run, 5)
+    await asyncio.wait_for(run, 30)
     await link.aclose()
     await blocking.aclose()
     assert len(recorder.ran) == 51

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis.asyncio
 from ledger_jobs import add, count, entries
 from worker_ledger import RELEASED
@@ -21,8 +22,8 @@ from queueworker.settings import ConnectionSettings
 async def test_blocking_processor_in_a_thread_keeps_its_lock_and_the_probes(
     redis_settings: ConnectionSettings, client: redis.asyncio.Redis, log_file: Path
 ) -> None:
-    await add(client, 7_000, 7_000, queue="threads")
-    environment = {"QUEUEWORKER_LOCK_DURATION_MS": "3000", "QUEUEWORKER_HEALTH_PORT": "0"}
+    await add(client, 7_500, 7_500, queue="threads")
+    environment = {"QUEUEWORKER_LOCK_DURATION_MS": "6000", "QUEUEWORKER_HEALTH_PORT": "0"}
     with worker_process(redis_settings, log_file, "threads", "--concurrency", "2", **environment) as worker:
         started = await count(client, "start", 2)
         url = await probes_of(worker)
@@ -42,7 +43,8 @@ async def test_frozen_loop_turns_the_liveness_probe(
     with worker_process(redis_settings, log_file, "ledger", **environment) as worker:
         url = await probes_of(worker)
         await eventually(lambda: _is(probe(url + "/readyz"), 200))
-        assert await probe(url + "/healthz") == 200
+        # A busy machine may have held up its loop as well, for a moment.
+        await eventually(lambda: _is(probe(url + "/healthz"), 200))
         assert await probe(url + "/") == 404
         await add(client, 4_000, name="freeze")
         await eventually(lambda: _is(probe(url + "/healthz"), 503))
@@ -67,6 +69,7 @@ async def test_not_ready_while_draining_but_alive(
         assert await worker.ended() == 0
 
 
+@pytest.mark.timing
 async def test_without_redis_it_lives_and_waits_and_ends_at_once(log_file: Path, unused_tcp_port: int) -> None:
     nowhere = ConnectionSettings(host="127.0.0.1", port=unused_tcp_port)
     environment = {"QUEUEWORKER_HEALTH_PORT": "0", "QUEUEWORKER_PROCESSORS": "idle_only"}
@@ -92,7 +95,7 @@ async def probes_of(worker: WorkerProcess) -> str:
 async def probe(url: str) -> int:
     def get() -> int:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=30) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:
