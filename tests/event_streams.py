@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from queueworker import EventsLost, EventStream
 
-QUICK = {"block_seconds": 0.3, "reply_seconds": 1.0}
+QUICK = {"block_seconds": 0.3, "reply_seconds": 20.0}
+"""Short blocks; an answer that comes late, as of a machine that is busy, is no loss."""
 STREAM = "bull:q:events"
 
 
@@ -18,7 +19,7 @@ async def happen(client: Redis, *job_ids: str, event: str = "waiting") -> list[s
     return [str(await client.xadd(STREAM, {"event": event, "jobId": job_id})) for job_id in job_ids]
 
 
-async def take(stream: EventStream, count: int, *, seconds: float = 20) -> list[str]:
+async def take(stream: EventStream, count: int, *, seconds: float = 40) -> list[str]:
     """Return the job ids of the next events, `LOST` for each gap."""
     found: list[str] = []
     try:

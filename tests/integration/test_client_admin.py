@@ -245,7 +245,7 @@ async def test_drain_reports_over_all_states(queue: Queue) -> None:
 async def test_a_failure_in_the_middle_says_how_far_it_came(redis_settings: ConnectionSettings, client: Redis) -> None:
     async with FaultProxy(redis_settings.host or "", redis_settings.port) as proxy:
         through = ConnectionSettings(host=proxy.host, port=proxy.port)
-        async with Queue("q", through, attempt_seconds=0.2) as queue:
+        async with Queue("q", through) as queue:
             await add_failed(queue, client, 30)
 
             def cut(change: Change) -> None:

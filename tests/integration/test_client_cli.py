@@ -186,10 +186,10 @@ def test_an_interrupt_is_code_130() -> None:
         silent.listen()
         command = [PROGRAM, "stats", "q", "--redis-host", "127.0.0.1", "--redis-port", str(silent.getsockname()[1])]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            silent.settimeout(20)
+            silent.settimeout(60)
             connection, _ = silent.accept()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=60)
             connection.close()
     assert process.returncode == 130
     assert "Traceback" not in errors

@@ -23,9 +23,7 @@ async def test_a_restarted_server(own_valkey: Callable[..., ValkeyServer], tmp_p
     port = free_port()
     options: dict[str, Any] = {"data_dir": tmp_path, "appendonly": "yes", "appendfsync": "always"} if keeps else {}
     server = own_valkey(port=port, **options)
-    # An answer that comes late, as of a machine that is busy, is no second loss.
-    patient = QUICK | {"reply_seconds": 20.0}
-    async with Queue("q", ConnectionSettings(host=server.host, port=port)) as queue, queue.events(**patient) as events:
+    async with Queue("q", ConnectionSettings(host=server.host, port=port)) as queue, queue.events(**QUICK) as events:
         await queue.enqueue("n", job_id="one")
         assert await take(events, 2) == ["one", "one"]
         reading = asyncio.create_task(take(events, 2 if keeps else 3))
@@ -72,6 +70,6 @@ async def test_a_server_that_is_not_there(own_valkey: Callable[..., ValkeyServer
             with pytest.raises(RedisReadError) as caught:
                 await take(events, 1)
             assert caught.value.reason == "RedisUnreachable"
-            assert 0.9 < time.monotonic() - began < 15
+            assert 0.9 < time.monotonic() - began < 30
         with pytest.raises(RedisReadError):
             await anext(queue.events(**QUICK))

@@ -33,7 +33,7 @@ async def full_queue(queue: Queue, client: Redis, redis_settings: ConnectionSett
     for n in range(10):
         await theirs.add("finished", {"n": n}, {"jobId": f"finished-{n}"})
     async with stock_working(process, redis_settings, queue="q"):
-        await eventually(lambda: _are_finished(queue, 10), seconds=20)
+        await eventually(lambda: _are_finished(queue, 10))
     for n in range(5):
         await theirs.add("active", {"n": n}, {"jobId": f"active-{n}"})
     for n in range(5):
@@ -161,12 +161,12 @@ async def test_one_job_with_everything(queue: Queue, client: Redis, redis_settin
 
     reached, go_on = asyncio.Event(), asyncio.Event()
     async with stock_working(process, redis_settings, queue="q") as stock:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             await reached.wait()
         active = await queue.job("one")
         (listed,) = await queue.jobs("active")
         go_on.set()
-        delayed = await eventually(lambda: _in_state(queue, "one", "delayed"), seconds=20)
+        delayed = await eventually(lambda: _in_state(queue, "one", "delayed"))
     assert active is not None
     assert active.lock_owner is not None
     assert active.lock_owner.startswith(str(stock.worker.id))
@@ -224,7 +224,7 @@ async def test_a_parent_and_its_children(full_queue: Queue, client: Redis, redis
     assert parent.dependency_counts == DependencyCounts(unprocessed=1, processed=0, ignored=0, failed=0)
     assert (await full_queue.children("parent-1")).unprocessed == ("bull:children:child-1",)
     async with stock_working(_return_unicode, redis_settings, queue="children"):
-        parent = await eventually(lambda: _in_state(full_queue, "parent-1", "waiting"), seconds=20)
+        parent = await eventually(lambda: _in_state(full_queue, "parent-1", "waiting"))
     assert parent.dependency_counts == DependencyCounts(unprocessed=0, processed=1, ignored=0, failed=0)
     children = await full_queue.children("parent-1")
     assert children.values == {"bull:children:child-1": {"ä": 1}}
@@ -307,7 +307,7 @@ async def test_workers_by_their_heartbeat(queue: Queue, client: Redis) -> None:
     assert await queue.workers() == []
     seconds, _ = await client.time()
     now_ms = seconds * 1000
-    await client.zadd(queue.keys.workers, {"pod-b": now_ms, "pod-a": now_ms - 60_000, "shy": now_ms + 5000})
+    await client.zadd(queue.keys.workers, {"pod-b": now_ms, "pod-a": now_ms - 60_000, "shy": now_ms + 60_000})
     about = {"slots": 10, "maxStalledCount": 3}
     await client.hset(queue.keys.worker, mapping={"pod-b": json.dumps(about), "pod-a": "{"})
     a, b, shy = await queue.workers()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -39,7 +38,7 @@ async def test_the_job_is_stored_as_bullmq_stores_it(redis_settings: ConnectionS
     theirs = BullQueue("theirs", {"connection": client})
     await theirs.add("n", {"ä": [1, None]}, {"jobId": "one", **options, **keep})
     ours, other = await client.hgetall("bull:ours:one"), await client.hgetall("bull:theirs:one")
-    assert abs(int(ours.pop("timestamp")) - int(other.pop("timestamp"))) < 5000
+    assert abs(int(ours.pop("timestamp")) - int(other.pop("timestamp"))) < 20_000
     assert json.loads(ours.pop("opts")) == json.loads(other.pop("opts"))
     assert ours == other
     for part in ("prioritized", "marker"):
@@ -66,7 +65,7 @@ async def test_a_stock_worker_gets_every_field(redis_settings: ConnectionSetting
         await queue.enqueue("first", lifo=True, remove_on_complete=True)
         delayed = await queue.enqueue("delayed", {"n": 4}, delay=50, priority=Priority.LOW)
         async with stock_working(process, redis_settings, queue="q"):
-            await eventually(lambda: len(seen) == 5, seconds=20)
+            await eventually(lambda: len(seen) == 5)
     assert [name for name, *_ in seen] == ["first", "high", "default", "low", "delayed"]
     assert seen[1][1] == {"n": 1, "text": "žluť \u2603 🚀", "deep": {"list": [1.5, None, True]}}
     assert [priority for _, _, priority, *_ in seen] == [0, 1, 5, 10, 10]
@@ -151,14 +150,14 @@ async def test_scripts_that_the_server_forgot_are_loaded_again(
 
 
 async def test_a_black_hole_ends_in_time(proxy: FaultProxy) -> None:
-    async with Queue("q", through(proxy), attempt_seconds=0.2) as queue:
+    """Four tries of half a second, which would be 10 s each by default."""
+    async with Queue("q", through(proxy), attempt_seconds=0.5) as queue:
         await queue.enqueue("a")
         proxy.mode = Mode.BLACK_HOLE
-        started = time.monotonic()
-        with pytest.raises(RedisWriteError, match="no answer in time") as caught:
-            await queue.enqueue("a")
+        async with asyncio.timeout(20):
+            with pytest.raises(RedisWriteError, match="no answer in time") as caught:
+                await queue.enqueue("a")
         assert caught.value.reason == "RedisUnreachable"
-        assert time.monotonic() - started < 5
         proxy.mode = Mode.PASS
         assert (await queue.enqueue("a")).added
 

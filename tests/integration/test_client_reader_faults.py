@@ -19,12 +19,13 @@ from queueworker.connection import connect
 from queueworker.reader import QueueReader
 from queueworker.settings import ConnectionSettings
 
+pytestmark = pytest.mark.usefixtures("patient_reads")
 KEYS = QueueKeys("bull", "q")
 
 
-async def error_of(settings: ConnectionSettings, *, deadline_seconds: float = 2.0) -> RedisReadError:
+async def error_of(settings: ConnectionSettings) -> RedisReadError:
     async with QueueReader.open(settings) as reader:
-        outcome = (await reader.read([KEYS], deadline_seconds=deadline_seconds))[KEYS]
+        outcome = (await reader.read([KEYS]))[KEYS]
     assert isinstance(outcome, RedisReadError), outcome
     return outcome
 
@@ -46,7 +47,7 @@ async def test_the_script_is_loaded_again_after_a_flush_and_a_restart(
         again = ValkeyServer(port=port, config={"save": ""})
         await asyncio.to_thread(again.start)
         try:
-            assert isinstance((await reader.read([KEYS], deadline_seconds=10))[KEYS], QueueSnapshot)
+            assert isinstance((await reader.read([KEYS]))[KEYS], QueueSnapshot)
             assert reader.uses_scripts
         finally:
             await asyncio.to_thread(again.stop)
@@ -125,6 +126,7 @@ async def test_a_stopped_server_is_unknown_not_empty(own_valkey: Callable[..., V
     assert settings.address in str(error)
 
 
+@pytest.mark.timing
 async def test_a_frozen_server_ends_at_the_deadline_and_is_read_right_afterwards(
     own_valkey: Callable[..., ValkeyServer], stalls: Stalls
 ) -> None:

@@ -24,6 +24,7 @@ from queueworker.details import QueueDetails
 from queueworker.reader import QueueReader
 from queueworker.settings import ClusterSettings, ConnectionSettings, Node, SentinelSettings, TlsSettings
 
+pytestmark = pytest.mark.usefixtures("patient_reads")
 KEYS = QueueKeys("{bull}", "q")
 
 
@@ -36,7 +37,7 @@ async def cluster(own_valkey: Callable[..., ValkeyServer]) -> ConnectionSettings
         async def is_up() -> bool:
             return "cluster_state:ok" in str(await admin.execute_command("CLUSTER INFO")).replace("': '", ":")
 
-        await eventually(is_up, seconds=30)
+        await eventually(is_up)
     return ConnectionSettings(cluster=ClusterSettings(nodes=(Node(host=server.host, port=server.port),)))
 
 
@@ -123,13 +124,13 @@ async def use_a_queue_behind(group: SentinelSettings) -> None:
         async def is_up() -> bool:
             return isinstance((await reader.read([keys]))[keys], QueueSnapshot)
 
-        await eventually(is_up, seconds=30)
+        await eventually(is_up)
         assert (await queue.enqueue("a")).added
         outcome = (await reader.read([keys]))[keys]
         assert isinstance(outcome, QueueSnapshot)
         assert outcome.backlog == 1
         assert outcome.last_event_id
-        assert set(await reader.wait({keys: "0-0"}, block_ms=10_000)) == {keys}
+        assert set(await reader.wait({keys: "0-0"}, block_ms=60_000)) == {keys}
     unknown = settings.model_copy(update={"sentinel": group.model_copy(update={"master_name": "nobody"})})
     async with QueueReader.open(unknown) as reader:
         error = (await reader.read([keys]))[keys]
@@ -194,7 +195,7 @@ async def read_over_tls(port: int, tls: TlsSettings | None) -> QueueSnapshot | R
     keys = QueueKeys("bull", "q")
     settings = ConnectionSettings(host="127.0.0.1", port=port, tls=tls)
     async with QueueReader.open(settings, name="reader") as reader:
-        return (await reader.read([keys], deadline_seconds=5))[keys]
+        return (await reader.read([keys]))[keys]
 
 
 async def test_tls_is_verified_and_never_falls_back(redis_settings: ConnectionSettings, authority: Authority) -> None:
