@@ -115,12 +115,18 @@ async def test_the_youngest_ends_first_and_one_that_is_not_ready_before_it(bench
     mail = resource()
     await bench.cluster.create(mail, secrets={}, replicas=3)
     three = await bench.until_ready(mail, 3)
+
+    def ready() -> list[bool]:
+        return [worker.ready for worker in bench.cluster.workers(KEY) if not worker.stopping]
+
     os.kill(bench.cluster.workers(KEY)[0].pid, signal.SIGSTOP)
     try:
-        await until(lambda: not bench.cluster.workers(KEY)[0].ready, what="the stopped one not ready")
+        await until(lambda: ready() == [False, True, True], what="the stopped one alone not ready")
         await bench.cluster.scale(mail, three, replicas=2)
         assert [w.name for w in bench.cluster.workers(KEY) if not w.stopping] == ["mail-2", "mail-3"]
-        await bench.cluster.scale(mail, await bench.observed(mail), replicas=1)
+        observed = await bench.observed(mail)
+        await until(lambda: ready() == [True, True], what="both ready")
+        await bench.cluster.scale(mail, observed, replicas=1)
         assert [w.name for w in bench.cluster.workers(KEY) if not w.stopping] == ["mail-2"]
     finally:
         os.kill(bench.cluster.workers(KEY)[0].pid, signal.SIGCONT)
@@ -237,7 +243,7 @@ async def test_a_worker_that_ignores_sigterm_is_killed_after_its_grace_period(
     made = await bench.cluster.create(mail, secrets={}, replicas=1)
     await bench.until_ready(mail, 1)
     await bench.cluster.scale(mail, made, replicas=0)
-    await until(lambda: not bench.names(), what="the end", seconds=3)
+    await until(lambda: not bench.names(), what="the end")
 
 
 async def test_the_environment_is_that_of_the_pod_and_the_shell_without_the_operators_own(bench: Bench) -> None:
@@ -312,5 +318,5 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     with process:
         child = psutil.Process(int(process.stdout.readline()))
         process.kill()
-    _, alive = psutil.wait_procs([child], timeout=10)
+    _, alive = psutil.wait_procs([child], timeout=30)
     assert not [one for one in alive if not has_ended(one)]

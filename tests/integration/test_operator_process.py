@@ -21,7 +21,7 @@ def run(tmp_path: Path, *options: str, kubeconfig: Path | None = None, **environ
         **environment,
     }
     command = [QUEUEWORKER, "operator", "--metrics-host", "127.0.0.1", "--metrics-port", "0", *options]
-    answer = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30, check=False)
+    answer = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=100, check=False)
     assert answer.stdout == ""
     return answer.returncode, answer.stderr.splitlines()
 

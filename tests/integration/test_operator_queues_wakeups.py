@@ -1,6 +1,6 @@
 """Wake-ups on real servers: how soon, on how many connections, and what is left of them when the server does not help.
 
-The polls are so rare here that only an event can be the cause.
+The polls are so rare here that only an event can be the cause, and a read fails late: a busy machine lets none fail.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Bench:
             wake=lambda key: self.woken.setdefault(key, []).append(time.monotonic()),
             clock=time.monotonic,
             random=lambda: 0.5,
-            pace=pace or Pace(quiet=120, polled=120, deadline=1),
+            pace=pace or Pace(quiet=120, polled=120, deadline=10),
             read_done=self._read_done,
         )
 
@@ -79,6 +79,7 @@ async def bench() -> AsyncIterator[Bench]:
     await bench.queues.close()
 
 
+@pytest.mark.timing
 async def test_an_added_job_wakes_within_a_tenth_of_a_second(
     bench: Bench, own_valkey: Callable[[], ValkeyServer], stalls: Stalls
 ) -> None:
@@ -105,6 +106,7 @@ async def test_an_added_job_wakes_within_a_tenth_of_a_second(
     assert min(p95 for _, p95 in figures) <= 0.1, f"p50 and p95 in seconds, by round: {figures}"
 
 
+@pytest.mark.timing
 async def test_a_burst_is_gathered_to_few_reads_and_wakes(bench: Bench, own_valkey: Callable[[], ValkeyServer]) -> None:
     server = own_valkey()
     await bench.watch(server, "mail", "other")
@@ -121,6 +123,7 @@ async def test_a_burst_is_gathered_to_few_reads_and_wakes(bench: Bench, own_valk
     assert not [names for names in bench.reads if keys("other") in names]
 
 
+@pytest.mark.timing
 async def test_twelve_hundred_queues_with_an_event_each_are_found_in_two_seconds_on_four_connections(
     bench: Bench, own_valkey: Callable[[], ValkeyServer], stalls: Stalls
 ) -> None:
@@ -144,7 +147,6 @@ async def test_twelve_hundred_queues_with_an_event_each_are_found_in_two_seconds
                     (found := bench.reading(name).snapshot) and found.delayed == wanted for name in names
                 ),
                 what="all 1 200 queues",
-                seconds=30,
             )
             seen.append(time.monotonic() - began - stalls.since(began))
             assert len(connections(client)) <= 4
@@ -153,9 +155,11 @@ async def test_twelve_hundred_queues_with_an_event_each_are_found_in_two_seconds
     assert min(seen) <= 2, f"seconds by round: {seen}"
 
 
+@pytest.mark.timing
 async def test_a_server_that_hangs_delays_no_wake_of_another(
-    bench: Bench, own_valkey: Callable[[], ValkeyServer], stalls: Stalls
+    own_valkey: Callable[[], ValkeyServer], stalls: Stalls
 ) -> None:
+    bench = Bench(Pace(quiet=120, polled=120, deadline=1))
     good, bad = own_valkey(), own_valkey()
     await bench.watch(bad, "stuck")
     await bench.watch(good, *(f"q{number}" for number in range(8)))
@@ -177,16 +181,19 @@ async def test_a_server_that_hangs_delays_no_wake_of_another(
         await until(lambda: bench.reading("stuck").failures, what="the read of the hanging server to fail")
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert statistics.median(lags) < 0.5, f"lags in seconds: {lags}"
-    await until(lambda: bench.reading("stuck").problem is None, what="the recovery")
-    with client_of(bad) as client:
-        await until(lambda: len(connections(client)) <= 4, what="no connection left over")
+    try:
+        assert statistics.median(lags) < 0.5, f"lags in seconds: {lags}"
+        await until(lambda: bench.reading("stuck").problem is None, what="the recovery")
+        with client_of(bad) as client:
+            await until(lambda: len(connections(client)) <= 4, what="no connection left over")
+    finally:
+        await bench.queues.close()
 
 
 async def test_events_wake_again_after_a_restart_and_after_flushall(
     own_valkey: Callable[..., ValkeyServer],
 ) -> None:
-    bench = Bench(Pace(busy=0.2, quiet=120, polled=120, deadline=0.5))
+    bench = Bench(Pace(busy=0.2, quiet=120, polled=120, deadline=10))
     server = own_valkey()
     port = server.port
     await bench.watch(server, "mail")
@@ -199,7 +206,7 @@ async def test_events_wake_again_after_a_restart_and_after_flushall(
         await until(lambda: waiting(client), what="a call that waits")
     async with Queue("mail", settings_of(server)) as queue:
         await queue.enqueue("n", {})
-    await until(lambda: bench.backlog("mail") == 1, what="the job after the flush", seconds=5)
+    await until(lambda: bench.backlog("mail") == 1, what="the job after the flush")
     server.stop()
     await until(lambda: bench.reading("mail").failures, what="the failure")
     again = ValkeyServer(port=port, config={"save": "", "appendonly": "no"})
@@ -210,7 +217,7 @@ async def test_events_wake_again_after_a_restart_and_after_flushall(
             await until(lambda: waiting(client), what="a call that waits")
         async with Queue("mail", settings_of(again)) as queue:
             await queue.enqueue("n", {})
-        await until(lambda: bench.backlog("mail") == 1, what="the job after the restart", seconds=5)
+        await until(lambda: bench.backlog("mail") == 1, what="the job after the restart")
     finally:
         await bench.queues.close()
         again.stop()
@@ -222,12 +229,12 @@ async def test_a_server_that_stops_is_found_by_the_waits_long_before_the_next_po
     server = own_valkey()
     await bench.watch(server, "mail")
     server.stop()
-    await until(lambda: bench.reading("mail").failures, what="the failure", seconds=5)
+    await until(lambda: bench.reading("mail").failures, what="the failure")
 
 
 async def test_without_the_right_to_xread_queues_are_polled(own_valkey: Callable[[], ValkeyServer]) -> None:
     server = own_valkey()
-    bench = Bench(Pace(quiet=120, polled=0.5, busy=0.2))
+    bench = Bench(Pace(quiet=120, polled=0.5, busy=0.2, deadline=10))
     with client_of(server) as client:
         client.execute_command("ACL", "SETUSER", "reader", "on", ">secret-7", "~*", "+@all", "-xread")
         settings = settings_of(server).model_copy(update={"username": "reader", "password": "secret-7"})
@@ -237,7 +244,7 @@ async def test_without_the_right_to_xread_queues_are_polled(own_valkey: Callable
             await until(lambda: bench.reading("mail").read_at, what="the first reading")
             async with Queue("mail", settings_of(server)) as queue:
                 await queue.enqueue("n", {})
-            await until(lambda: bench.backlog("mail") == 1, what="the job, by a poll", seconds=5)
+            await until(lambda: bench.backlog("mail") == 1, what="the job, by a poll")
             denied = [one for one in client.acl_log() if one["object"] == "xread"]
             assert sum(int(one["count"]) for one in denied) == 1, "each denial is a line in the server's log"
         finally:
@@ -254,7 +261,7 @@ async def test_a_refresh_brings_counts_and_details_that_are_newer_than_the_quest
         client.hset("bull:mail:7", mapping={"name": "send", "pb": "mail-abc", "processedOn": int(time.time() * 1000)})
         client.set("bull:mail:7:lock", "mail-abc:1")
         asked = time.monotonic()
-        assert await bench.queues.refresh("mail", details=True, within=5.0)
+        assert await bench.queues.refresh("mail", details=True, within=30)
     reading = bench.reading("mail")
     assert min(reading.read_at, reading.details_at) >= asked
     assert reading.snapshot.active == 1

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -24,7 +26,11 @@ from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.queues import Pace
 from queueworker_operator.queues.registry import open_reader
 
-PACE = Pace(busy=0.2, quiet=120, polled=0.5, deadline=2)
+HASTY = Pace(busy=0.2, quiet=120, polled=0.5, deadline=2)
+PACE = replace(HASTY, deadline=10)
+"""A read fails so late that a busy machine lets none fail."""
+HASTY_NODES_MS, PATIENT_NODES_MS = 3_000, 30_000
+"""How long a node does without another one, before it takes it for lost."""
 PASSWORD = "reader-secret-4"
 
 
@@ -39,10 +45,26 @@ def started() -> Iterator[ValkeyCluster]:
 
     try:
         with valkey_cluster(start, replicas=1) as cluster:
+            wait_for_nodes(cluster, PATIENT_NODES_MS)
             yield cluster
     finally:
         for server in servers:
             server.stop()
+
+
+def wait_for_nodes(cluster: ValkeyCluster, milliseconds: int) -> None:
+    for node in range(4):
+        cluster.ask(node, "CONFIG SET", "cluster-node-timeout", milliseconds)
+
+
+@contextmanager
+def hasty_nodes(cluster: ValkeyCluster) -> Iterator[None]:
+    """Let a replica take over soon."""
+    wait_for_nodes(cluster, HASTY_NODES_MS)
+    try:
+        yield
+    finally:
+        wait_for_nodes(cluster, PATIENT_NODES_MS)
 
 
 @pytest.fixture
@@ -56,6 +78,14 @@ def cluster(started: ValkeyCluster) -> ValkeyCluster:
 @pytest.fixture
 async def bench(stalls: Stalls) -> AsyncIterator[QueuesBench]:
     bench = QueuesBench(PACE, stalls)
+    yield bench
+    await bench.close()
+
+
+@pytest.fixture
+async def hasty_bench(stalls: Stalls) -> AsyncIterator[QueuesBench]:
+    """A read at a node that hangs fails before its replica takes over."""
+    bench = QueuesBench(HASTY, stalls)
     yield bench
     await bench.close()
 
@@ -103,7 +133,7 @@ async def test_queues_of_all_masters_are_polled_by_the_documented_user_on_two_co
         backlogs = [one.snapshot.backlog for one in bench.queues.readings("all") if one.snapshot is not None]
         assert backlogs == [0, 0, 0, 1, 1, 1, 2, 2, 2]
         asked = time.monotonic()
-        assert await bench.queues.refresh("all", details=True, within=5)
+        assert await bench.queues.refresh("all", details=True, within=30)
         for one in bench.queues.readings("all"):
             assert min(one.read_at or 0, one.details_at or 0) >= asked
             assert one.details is not None
@@ -123,6 +153,7 @@ async def test_queues_of_all_masters_are_polled_by_the_documented_user_on_two_co
             cluster.ask(node, "ACL DELUSER", "reader")
 
 
+@pytest.mark.timing
 async def test_a_queue_whose_slot_moves_is_read_on_and_never_seen_in_part(
     bench: QueuesBench, cluster: ValkeyCluster
 ) -> None:
@@ -149,9 +180,15 @@ async def test_a_queue_whose_slot_moves_is_read_on_and_never_seen_in_part(
     assert all(bench.backlogs(keys) == {2} for keys in staying)
 
 
+@pytest.mark.timing
 async def test_a_master_that_hangs_takes_only_its_own_queues_along_until_its_replica_takes_over(
-    bench: QueuesBench, cluster: ValkeyCluster
+    hasty_bench: QueuesBench, cluster: ValkeyCluster
 ) -> None:
+    with hasty_nodes(cluster):
+        await hang_the_first_master(hasty_bench, cluster)
+
+
+async def hang_the_first_master(bench: QueuesBench, cluster: ValkeyCluster) -> None:
     queues = [queue_on(cluster, node, "held", jobs=node + 1, number=number) for node in range(3) for number in (7, 8)]
     of_first, others = queues[:2], queues[2:]
     for keys in queues:
@@ -165,8 +202,8 @@ async def test_a_master_that_hangs_takes_only_its_own_queues_along_until_its_rep
     os.kill(process.pid, signal.SIGSTOP)
     try:
         # A reader made anew must not need the node that hangs, before its replica took over.
-        anew = await read_anew(cluster.settings(), *others, seconds=PACE.deadline)
-        await until(lambda: cluster.ask(3, "ROLE")[0] == "master", what="the replica's promotion", seconds=20)
+        anew = await read_anew(cluster.settings(), *others, seconds=HASTY.deadline)
+        await until(lambda: cluster.ask(3, "ROLE")[0] == "master", what="the replica's promotion")
         promoted = time.monotonic()
         await until(lambda: all((bench.reading(keys.base).read_at or 0) > promoted for keys in of_first), what="reads")
         print(f"promoted after {promoted - began:.2f} s, read {time.monotonic() - promoted:.2f} s later")
@@ -181,7 +218,7 @@ async def test_a_master_that_hangs_takes_only_its_own_queues_along_until_its_rep
     assert any(f"from the node {first.host}:{first.port} within 2 s" in message for message in messages), messages
     assert all(isinstance(found, QueueSnapshot) for found in anew.values()), anew
     # The reads of counts and of details wait for the node, each until its deadline.
-    assert max(gaps.values()) < 2 * PACE.deadline + 1 + stalled, f"seconds between good readings: {gaps}"
+    assert max(gaps.values()) < 2 * HASTY.deadline + 1 + stalled, f"seconds between good readings: {gaps}"
     wrong = [one.problem for keys in others for at, one in bench.reads[keys] if began < at and one.problem]
     assert not wrong, "\n".join({problem.message for problem in wrong})
     await until(lambda: all(bench.known(keys.base) for keys in queues), what="the master that is one again")
@@ -189,9 +226,11 @@ async def test_a_master_that_hangs_takes_only_its_own_queues_along_until_its_rep
     await until(lambda: all(len(operators(cluster, node)) <= 2 for node in range(3)), what="no connection left over")
 
 
+@pytest.mark.timing
 async def test_what_cannot_be_reached_says_so_in_a_line_without_secrets_and_delays_no_other(
-    bench: QueuesBench, cluster: ValkeyCluster, own_valkey: Callable[..., ValkeyServer]
+    hasty_bench: QueuesBench, cluster: ValkeyCluster, own_valkey: Callable[..., ValkeyServer]
 ) -> None:
+    bench = hasty_bench
     good, hung = own_valkey(), own_valkey()
     with client_of(good) as client:
         add_jobs(client, "good", 1)
@@ -236,6 +275,7 @@ async def test_what_cannot_be_reached_says_so_in_a_line_without_secrets_and_dela
     assert bench.longest_gap(QueueKeys("bull", "good"), since=began) < 1 + bench.stalled(since=began)
 
 
+@pytest.mark.timing
 async def test_a_cluster_is_learned_and_read_though_each_answer_takes_long(
     own_valkey: Callable[..., ValkeyServer],
 ) -> None:

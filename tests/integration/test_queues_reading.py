@@ -22,7 +22,8 @@ from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.queues import Pace, Queues, Reading
 
 MAIL = QueueKeys("bull", "mail")
-PACE = Pace(busy=0.1, quiet=0.3, deadline=1)
+PACE = Pace(busy=0.1, quiet=0.3, deadline=10, stir=120)
+"""A read fails so late, and a busy queue is told so seldom, that none of it comes from a busy machine."""
 
 
 class Bench:
@@ -32,13 +33,16 @@ class Bench:
         self.pace = pace
         self.wakes: list[str] = []
         self.reads: dict[QueueKeys, list[float]] = defaultdict(list)
+        self.good: dict[QueueKeys, list[bool]] = defaultdict(list)
+        """Whether each of them brought a reading."""
         self.queues: Queues[str] = Queues(
             wake=self.wakes.append, clock=time.monotonic, random=lambda: 0.0, pace=pace, read_done=self._read_done
         )
 
     def _read_done(self, settings: ConnectionSettings, readings: Mapping[QueueKeys, Reading], seconds: float) -> None:
-        for queue in readings:
+        for queue, reading in readings.items():
             self.reads[queue].append(time.monotonic() - seconds)
+            self.good[queue].append(reading.problem is None)
 
     def reading(self, key: str = "default/mail") -> Reading:
         return self.queues.readings(key)[0]
@@ -50,6 +54,14 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench(PACE)
+    yield bench
+    await bench.queues.close()
+
+
+@pytest.fixture
+async def hasty_bench() -> AsyncIterator[Bench]:
+    """A read of a server that hangs fails soon."""
+    bench = Bench(replace(PACE, deadline=1))
     yield bench
     await bench.queues.close()
 
@@ -76,7 +88,7 @@ async def test_a_reading_that_says_something_new_wakes_and_one_that_does_not_sta
     assert (bench.reading().problem, bench.reading().snapshot.exists) == (None, False)
     with client_of(server) as client:
         add_jobs(client, "mail", 3)
-    await until(lambda: bench.reading().snapshot.backlog == 3, what="three jobs")
+    await until(lambda: bench.reading().snapshot.backlog == 3 and bench.reading().details, what="three jobs")
     seen = len(bench.wakes)
     await until(lambda: len(bench.reads[MAIL]) > 8, what="more reads")
     assert len(bench.wakes) == seen, "unchanged readings woke the key"
@@ -84,6 +96,7 @@ async def test_a_reading_that_says_something_new_wakes_and_one_that_does_not_sta
     await until(lambda: len(bench.wakes) == seen + 1, what="the wake that was asked for")
 
 
+@pytest.mark.timing
 async def test_busy_queues_are_read_often_quiet_ones_seldom_and_none_more_often_than_configured(
     slow_bench: Bench, own_valkey: Callable[[], ValkeyServer], stalls: Stalls
 ) -> None:
@@ -106,6 +119,7 @@ async def test_busy_queues_are_read_often_quiet_ones_seldom_and_none_more_often_
         await until(lambda: connections(client) == 2, what="one connection that reads and one that waits")
 
 
+@pytest.mark.timing
 async def test_a_delayed_job_is_found_when_it_falls_due_and_not_a_quiet_interval_later(
     own_valkey: Callable[[], ValkeyServer], stalls: Stalls
 ) -> None:
@@ -146,16 +160,19 @@ async def test_a_stopped_server_is_a_problem_never_an_empty_queue_and_comes_back
     try:
         ready = time.monotonic()
         await until(lambda: bench.reading().problem is None, what="the recovery")
-        assert len([t for t in bench.reads[MAIL] if t >= ready]) <= 2
+        since = [good for t, good in zip(bench.reads[MAIL], bench.good[MAIL], strict=True) if t >= ready]
+        assert True in since[:2] or not since
         assert bench.reading().failures == 0
         assert len(bench.wakes) == wakes + 1
     finally:
         again.stop()
 
 
+@pytest.mark.timing
 async def test_a_hanging_server_does_not_delay_another(
-    bench: Bench, own_valkey: Callable[[], ValkeyServer], stalls: Stalls
+    hasty_bench: Bench, own_valkey: Callable[[], ValkeyServer], stalls: Stalls
 ) -> None:
+    bench = hasty_bench
     good, bad = own_valkey(), own_valkey()
     other = QueueKeys("bull", "other")
     with client_of(good) as client:
@@ -167,7 +184,7 @@ async def test_a_hanging_server_does_not_delay_another(
     os.kill(pid, signal.SIGSTOP)
     try:
         stopped = time.monotonic()
-        await until(lambda: bench.reading("default/other").failures >= 3, what="three failed reads", seconds=20)
+        await until(lambda: bench.reading("default/other").failures >= 3, what="three failed reads")
     finally:
         os.kill(pid, signal.SIGCONT)
     assert "within 1 s" in bench.reading("default/other").problem.message

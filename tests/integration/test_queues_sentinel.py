@@ -111,6 +111,7 @@ async def lag_of_a_wake(bench: QueuesBench, settings: ConnectionSettings, name: 
     return bench.woken[name][0] - before
 
 
+@pytest.mark.timing
 async def test_counts_wakes_and_details_come_from_the_master_though_other_sentinels_are_gone_or_silent(
     bench: QueuesBench, group: SentinelGroup
 ) -> None:
@@ -133,6 +134,7 @@ async def test_counts_wakes_and_details_come_from_the_master_though_other_sentin
         assert len(operators(group, port)) == 2, "one reads and one waits"
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("how", ["asked", "hung", "demoted"])
 async def test_a_failover_is_followed_and_never_seen_as_an_empty_queue(
     bench: QueuesBench,
@@ -249,6 +251,7 @@ def problem_that_says(bench: QueuesBench, key: str, words: str) -> Problem | Non
     return problem if problem is not None and words in problem.message else None
 
 
+@pytest.mark.timing
 async def test_what_cannot_be_reached_says_so_in_a_line_without_secrets_and_delays_no_other(
     bench: QueuesBench, group: SentinelGroup, own_valkey: Callable[..., ValkeyServer]
 ) -> None:

@@ -87,10 +87,8 @@ class Up:
         """Ctrl-C in the terminal: to the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    async def ended(self, *, seconds: float) -> int:
-        code = await until(
-            lambda: self.process.poll() is not None and [self.process.poll()], what="the end", seconds=seconds
-        )
+    async def ended(self) -> int:
+        code = await until(lambda: self.process.poll() is not None and [self.process.poll()], what="the end")
         return code[0]
 
     def close(self) -> None:
@@ -119,7 +117,7 @@ def on(redis_settings: ConnectionSettings) -> list[str]:
     return ["--redis-host", str(redis_settings.host), "--redis-port", str(redis_settings.port)]
 
 
-async def enqueue(settings: ConnectionSettings, count: int, *, seconds: float) -> None:
+async def enqueue(settings: ConnectionSettings, count: int, *, seconds: float | None) -> None:
     async with Queue("naps", settings) as queue:
         await queue.enqueue_many([Job.create("nap", {"seconds": seconds}) for _ in range(count)])
 
@@ -129,14 +127,15 @@ async def test_from_zero_to_two_to_zero_with_every_job_once(
 ) -> None:
     ups.append(up := Up(tmp_path, *on))
     await until(lambda: up.says("QueueUnused"), what="the first decision")
-    # One worker alone would need longer for them than the other to start.
-    await enqueue(redis_settings, 12, seconds=1)
-    await until(lambda: up.says(r"^naps +naps +2 +2 "), what="two ready workers", seconds=20)
-    await until(lambda: up.says("ScaledToZero"), what=f"zero: {up.lines}", seconds=30)
+    # No job ends before both workers are there.
+    await enqueue(redis_settings, 12, seconds=None)
+    await until(lambda: up.says(r"^naps +naps +2 +2 "), what="two ready workers")
+    up.ledger_file.with_name("go").touch()
+    await until(lambda: up.says("ScaledToZero"), what=f"zero: {up.lines}")
     assert up.ledger() == {"begin": 12, "end": 12}
     await until(lambda: up.lines[-1].split()[2:4] == ["0", "0"], what="no process")
     up.interrupt()
-    assert await up.ended(seconds=10) == 0
+    assert await up.ended() == 0
     assert up.says(r"^naps-1 \| .*worker naps-1 starts"), "what workers write bears their name"
 
 
@@ -144,11 +143,11 @@ async def test_ctrl_c_lets_the_jobs_end_and_the_embedded_server_outlives_them(up
     ups.append(up := Up(tmp_path))
     found = await until(lambda: up.says(r"embedded Valkey serves at 127\.0\.0\.1:(\d+)"), what="the embedded server")
     await enqueue(ConnectionSettings(host="127.0.0.1", port=int(found[1])), 2, seconds=3)
-    await until(lambda: up.ledger()["begin"] == 2, what="the jobs to begin", seconds=20)
+    await until(lambda: up.ledger()["begin"] == 2, what="the jobs to begin")
     children = psutil.Process(up.process.pid).children(recursive=True)
     up.interrupt()
     await until(lambda: up.says("finish their jobs"), what="the answer to Ctrl-C")
-    assert await up.ended(seconds=20) == 0, up.messages
+    assert await up.ended() == 0, up.messages
     assert up.ledger() == {"begin": 2, "end": 2}
     assert up.says(r"worker naps-1 ends: 2 jobs ended, 0 given back"), up.messages
     assert not [child for child in children if child.is_running()]
@@ -159,20 +158,20 @@ async def test_an_embedded_server_that_ends_is_told_and_ends_it(ups: list[Up], t
     await until(lambda: up.says("QueueUnused"), what="the first decision")
     [server] = [one for one in psutil.Process(up.process.pid).children() if "valkey" in one.name()]
     server.kill()
-    assert await up.ended(seconds=20) == 4, up.messages
+    assert await up.ended() == 4, up.messages
     assert up.says("^error: the embedded Valkey ended, and with it the queues .* --redis-host$"), up.messages
 
 
 async def test_a_second_ctrl_c_gives_the_jobs_back_at_once(
     ups: list[Up], tmp_path: Path, on: list[str], redis_settings: ConnectionSettings
 ) -> None:
-    ups.append(up := Up(tmp_path, *on))
-    await enqueue(redis_settings, 2, seconds=15)
-    await until(lambda: up.ledger()["begin"] == 2, what="the jobs to begin", seconds=20)
+    ups.append(up := Up(tmp_path, *on, documents=[naps(drainTimeoutSeconds=120)]))
+    await enqueue(redis_settings, 2, seconds=120)
+    await until(lambda: up.ledger()["begin"] == 2, what="the jobs to begin")
     up.interrupt()
     await until(lambda: up.says("worker naps-1 drains"), what="the drain")
     up.interrupt()
-    assert await up.ended(seconds=10) == 0, up.messages
+    assert await up.ended() == 0, up.messages
     assert up.says("2 given back"), up.messages
     assert up.ledger()["end"] == 0
     async with Queue("naps", redis_settings) as queue:
@@ -183,7 +182,7 @@ async def test_sigterm_ends_it_too(ups: list[Up], tmp_path: Path, on: list[str])
     ups.append(up := Up(tmp_path, *on))
     await until(lambda: up.says("QueueUnused"), what="the first decision")
     up.process.terminate()
-    assert await up.ended(seconds=10) == 0
+    assert await up.ended() == 0
 
 
 @pytest.mark.parametrize(
