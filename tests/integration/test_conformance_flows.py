@@ -167,10 +167,11 @@ async def test_a_parent_is_delayed_only_when_its_children_have_ended(
     redis_settings: ConnectionSettings, queue: Queue
 ) -> None:
     family = Family()
-    await queue.enqueue_flow(child("root", child("child"), delay=400))
+    await queue.enqueue_flow(child("root", child("child"), delay=600_000))
     async with working(family, redis_settings):
         await eventually(lambda: state(queue, "root", "delayed"))
         assert family.ran == ["child"]
+        await queue.change_delay("j-root", 200)
         await eventually(lambda: state(queue, "root", "completed"))
 
 

@@ -19,6 +19,18 @@ from queueworker.settings import ConnectionSettings
 from queueworker_worker.job import Job
 
 
+class Held:
+    """Remembers the data of the jobs that it ran, and holds them until told."""
+
+    def __init__(self) -> None:
+        self.ran: list[Any] = []
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, job: Job) -> None:
+        self.ran.append(job.data)
+        await self.go_on.wait()
+
+
 async def ended(queue: Queue, **counts: int) -> bool:
     return await queue.counts(*counts) == counts
 
@@ -63,23 +75,23 @@ async def test_a_changed_delay_holds_on_a_worker_that_already_sleeps(
     async def note(_: Job) -> None:
         ran.append(time.monotonic())
 
-    async with working(note, redis_settings, drain_delay_seconds=5.0) as worker:
+    async with working(note, redis_settings, drain_delay_seconds=60.0) as worker:
         sooner = (await queue.enqueue("any", delay=60_000)).id
         await eventually(lambda: worker.ready)
         await asyncio.sleep(0.2)
         began = time.monotonic()
         await queue.change_delay(sooner, 200)
-        await eventually(lambda: ran, seconds=4)
+        await eventually(lambda: ran)
     assert ran[0] - began >= 0.19
 
 
 async def test_a_promoted_job_runs_now(redis_settings: ConnectionSettings, queue: Queue) -> None:
     recorder = Recorder()
-    async with working(recorder, redis_settings, drain_delay_seconds=5.0) as worker:
+    async with working(recorder, redis_settings, drain_delay_seconds=60.0) as worker:
         added = await queue.enqueue("any", "promoted", delay=60_000)
         await eventually(lambda: worker.ready)
         await queue.promote_job(added.id)
-        await eventually(lambda: recorder.ran, seconds=4)
+        await eventually(lambda: recorder.ran)
 
 
 async def test_delayed_jobs_run_though_newer_ones_keep_the_worker_busy(
@@ -94,7 +106,7 @@ async def test_delayed_jobs_run_though_newer_ones_keep_the_worker_busy(
     await queue.enqueue_many(NewJob.create("plain", priority=5) for _ in range(100))
     await queue.enqueue("delayed", priority=1, delay=200)
     async with working(note, redis_settings):
-        await eventually(lambda: ended(queue, completed=101), seconds=20)
+        await eventually(lambda: ended(queue, completed=101))
     assert names.index("delayed") < 100
 
 
@@ -108,12 +120,13 @@ async def test_a_removed_job_never_runs(redis_settings: ConnectionSettings, queu
 
 
 async def test_an_active_job_cannot_be_removed(redis_settings: ConnectionSettings, queue: Queue) -> None:
-    recorder = Recorder(0.5)
-    async with working(recorder, redis_settings):
+    held = Held()
+    async with working(held, redis_settings):
         added = await queue.enqueue("any", 1)
-        await eventually(lambda: recorder.ran)
+        await eventually(lambda: held.ran)
         with pytest.raises(JobStateError):
             await queue.remove(added.id)
+        held.go_on.set()
         await eventually(lambda: ended(queue, completed=1))
     await queue.remove(added.id)
     assert await queue.job(added.id) is None
@@ -136,14 +149,15 @@ async def test_an_id_may_be_used_again_once_its_job_is_removed(
 async def test_a_drain_leaves_running_jobs_and_what_comes_after(
     redis_settings: ConnectionSettings, queue: Queue
 ) -> None:
-    recorder = Recorder(0.3)
+    held = Held()
     await queue.enqueue_many(NewJob.create("any", n) for n in range(10))
-    async with working(recorder, redis_settings):
-        await eventually(lambda: recorder.ran)
+    async with working(held, redis_settings):
+        await eventually(lambda: held.ran)
         await queue.drain()
         await queue.enqueue("any", "after")
+        held.go_on.set()
         await eventually(lambda: ended(queue, completed=2))
-    assert recorder.ran == [0, "after"]
+    assert held.ran == [0, "after"]
 
 
 async def test_an_obliterated_queue_begins_anew(redis_settings: ConnectionSettings, queue: Queue) -> None:

@@ -60,7 +60,7 @@ async def test_a_cancelled_processor_may_clean_up_and_decide_itself(
 
     async with working(work, redis_settings) as worker:
         added = await queue.enqueue("any", attempts=1)
-        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.wait_for(started.wait(), 30)
         worker.cancel_job(added.id, "enough")
         await eventually(lambda: ended(queue, completed=1))
     job = await queue.job(added.id)

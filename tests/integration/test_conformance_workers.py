@@ -10,9 +10,11 @@ import asyncio
 import itertools
 import math
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import bullmq
+import pytest
 from redis.asyncio import Redis
 from stalls import Stalls
 from worker_support import Recorder, eventually, working
@@ -77,8 +79,20 @@ async def test_concurrency_changes_while_the_worker_runs(redis_settings: Connect
 
 
 async def test_two_workers_of_a_queue_share_its_jobs(redis_settings: ConnectionSettings, queue: Queue) -> None:
-    one, two = Recorder(0.01), Recorder(0.01)
-    async with working(one, redis_settings, name="one"), working(two, redis_settings, name="two"):
+    one, two, both = Recorder(), Recorder(), asyncio.Barrier(2)
+
+    def until_both_have_one(recorder: Recorder) -> Callable[[Job], Awaitable[Any]]:
+        async def work(job: Job) -> None:
+            if not recorder.ran:
+                await both.wait()
+            await recorder(job)
+
+        return work
+
+    async with (
+        working(until_both_have_one(one), redis_settings, name="one"),
+        working(until_both_have_one(two), redis_settings, name="two"),
+    ):
         await queue.enqueue_many(NewJob.create("any", n) for n in range(30))
         await eventually(lambda: len(one.ran) + len(two.ran) == 30)
     assert sorted(one.ran + two.ran) == list(range(30))
@@ -150,6 +164,7 @@ async def test_a_pause_survives_its_workers(redis_settings: ConnectionSettings, 
     assert await queue.is_paused()
 
 
+@pytest.mark.timing
 async def test_limiter_counts_over_all_workers_of_the_queue(
     redis_settings: ConnectionSettings, queue: Queue, stalls: Stalls
 ) -> None:
@@ -185,7 +200,7 @@ async def test_removing_the_rate_limit_lets_the_jobs_go(redis_settings: Connecti
         await asyncio.sleep(0.5)
         assert recorder.ran == []
         assert await queue.remove_rate_limit()
-        await eventually(lambda: recorder.ran, seconds=5)
+        await eventually(lambda: recorder.ran)
 
 
 async def test_all_jobs_of_a_worker_are_cancelled_at_once(redis_settings: ConnectionSettings, queue: Queue) -> None:
@@ -226,8 +241,9 @@ async def test_auto_removal_by_the_workers_own_policy(redis_settings: Connection
 async def test_jobs_are_removed_by_age_when_another_one_ends(redis_settings: ConnectionSettings, queue: Queue) -> None:
     recorder = Recorder()
     async with working(recorder, redis_settings):
-        for _ in range(3):
-            await queue.enqueue("old", remove_on_complete={"age": 1})
+        # Only the first by its own policy: one that ends later than a second after another one would remove that.
+        for age in (1, 3600, 3600):
+            await queue.enqueue("old", remove_on_complete={"age": age})
         await eventually(lambda: ended(queue, completed=3))
         await asyncio.sleep(2.1)
         assert await ended(queue, completed=3), "nothing is removed before the next job ends"

@@ -29,7 +29,7 @@ def test_an_interrupt_in_the_midst_of_a_step_of_the_loop(caplog: pytest.LogCaptu
         asyncio.get_running_loop().call_soon(settle)
         try:
             await future
-            await asyncio.sleep(20)
+            await asyncio.sleep(60)
         finally:
             ended.append("cleanly")
 
@@ -67,18 +67,18 @@ def test_who_ignores_interrupts_goes_on() -> None:
 
 def test_what_the_loop_waits_for_at_its_end_is_broken_off_too() -> None:
     free = threading.Event()
+    told = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
 
     async def work() -> None:
         # Such a thread looks a name up, for example; asyncio.run waits for it.
-        asyncio.get_running_loop().run_in_executor(None, free.wait, 20)
+        asyncio.get_running_loop().run_in_executor(None, free.wait, 60)
+        told.start()
 
-    told = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    told.start()
-    began = time.monotonic()
     try:
+        began = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             session.run(work())
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
     finally:
         free.set()
         told.join()

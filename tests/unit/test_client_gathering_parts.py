@@ -52,7 +52,7 @@ async def test_who_adds_again_as_all_requests_end_is_not_forgotten() -> None:
     once = asyncio.create_task(add(1))
     await until_sent(server, 2)
     server.gate.set()
-    await asyncio.wait_for(asyncio.gather(twice, once), 5)
+    await asyncio.wait_for(asyncio.gather(twice, once), 30)
     assert len(server.sizes) == 3
 
 
@@ -90,7 +90,7 @@ async def test_the_end_waits_for_who_waits_and_gives_up_the_rest() -> None:
     await asyncio.sleep(0.01)
     assert not end.done()
     server.gate.set()
-    await asyncio.wait_for(end, 5)
+    await asyncio.wait_for(end, 30)
     assert (await waits).added
     assert gone.cancelled()
 
@@ -100,7 +100,7 @@ async def test_the_end_takes_no_longer_than_its_callers_have_patience() -> None:
     gathering = Gathering(server.send, most=500, most_characters=1000)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(gathering.add(attempt()), 0.01)
-    await asyncio.wait_for(gathering.aclose(), 5)
+    await asyncio.wait_for(gathering.aclose(), 30)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -114,8 +114,8 @@ async def test_who_adds_while_it_ends_has_an_answer_too() -> None:
     late = [asyncio.create_task(gathering.add(attempt())) for _ in range(4)]
     await asyncio.sleep(0)
     server.gate.set()
-    added = await asyncio.wait_for(asyncio.gather(*first, *late), 5)
-    await asyncio.wait_for(end, 5)
+    added = await asyncio.wait_for(asyncio.gather(*first, *late), 30)
+    await asyncio.wait_for(end, 30)
     assert all(one.added for one in added)
 
 
@@ -126,6 +126,6 @@ async def test_where_the_end_is_cut_short_callers_are_told() -> None:
     await until_sent(server, 2)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(gathering.aclose(), 0.01)
-    errors = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 5)
+    errors = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 30)
     assert [type(error) for error in errors] == [RedisWriteError] * 4
     assert str(errors[0]) == "the queue was closed before Redis answered: the job may have been added"
