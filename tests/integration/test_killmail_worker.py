@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from killmail_documents import CASES, item, payload
 from postgres import database, engine, postgres_server
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
+from worker_support import eventually
 
 from queueworker import Job, Queue
 from queueworker.connection import connect
@@ -28,6 +29,7 @@ from queueworker_processors.killboard.tables import killmail_items, killmails
 
 __all__ = ["database", "engine", "postgres_server"]
 
+CONCURRENCY = 8
 COMMAND = "import sys; from queueworker.cli.app import main; sys.argv[1:] = ['work', 'killmail']; sys.exit(main())"
 
 
@@ -37,7 +39,7 @@ def environment(redis_settings: ConnectionSettings, database: URL) -> dict[str, 
         **os.environ,
         **redis_settings.to_environment(),
         "DATABASE_URL": database.render_as_string(hide_password=False),
-        "QUEUEWORKER_QUEUES": json.dumps([{"name": "killmail", "concurrency": 8}]),
+        "QUEUEWORKER_QUEUES": json.dumps([{"name": "killmail", "concurrency": CONCURRENCY}]),
         "QUEUEWORKER_LOCK_DURATION_MS": "1000",
         "QUEUEWORKER_STALLED_INTERVAL_MS": "300",
         "QUEUEWORKER_PROCESSORS": "queueworker_processors.killboard.killmail",
@@ -101,22 +103,33 @@ async def test_jobs_are_stored_and_wrong_ones_fail_at_once_with_their_fields(
 async def test_a_worker_killed_in_the_middle_leaves_no_half_of_a_killmail(
     redis_settings: ConnectionSettings, environment: dict[str, str], engine: AsyncEngine, tmp_path: Path
 ) -> None:
-    count, held = 300, 40
+    count, before, held = 120, 20, 40
     victim = {"ship_type_id": 587, "damage_taken": 1, "items": [item(34, quantity_dropped=1)] * held}
     jobs = [
         Job.create("killmail", payload(n, victim=victim), job_id=f"k{n}", remove_on_complete=False)
         for n in range(1, count + 1)
     ]
 
+    async def all_wait() -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with engine.connect() as connection:
+            return bool(await connection.scalar(text(query)) == CONCURRENCY)
+
     async with Queue("killmail", redis_settings) as queue:
-        await queue.enqueue_many(jobs)
-        with worker(environment, tmp_path / "log"):
-            await until(queue, lambda one: one.completed >= count // 10, tmp_path / "log")
+        await queue.enqueue_many(jobs[:before])
+        async with engine.begin() as holding:
+            # However long it stands still, it does not rescue its own jobs.
+            with worker(environment | {"QUEUEWORKER_SKIP_STALLED_CHECK": "true"}, tmp_path / "log"):
+                await until(queue, lambda one: one.completed == before, tmp_path / "log")
+                # Now every job stops between its killmail and the items, until the worker is killed.
+                await holding.execute(text("LOCK TABLE killmail_items IN SHARE MODE"))
+                await queue.enqueue_many(jobs[before:])
+                await eventually(all_wait)
         left = await queue.stats()
-        with worker(environment, tmp_path / "log"):
+        with worker(environment | {"QUEUEWORKER_LOCK_DURATION_MS": "15000"}, tmp_path / "log"):
             stats = await until(queue, lambda one: one.completed + one.failed == count, tmp_path / "log")
 
-    assert left.completed < count, "the first worker was killed too late to show anything"
+    assert (left.completed, left.active) == (before, CONCURRENCY)
     assert (stats.completed, stats.failed) == (count, 0)
     async with engine.connect() as connection:
         held_by = await connection.execute(

@@ -73,10 +73,12 @@ async def test_20_000_jobs_run_once_each_while_workers_are_replaced_and_leave(
         codes = []
         for number, old in enumerate(tuple(fleet.running), start=1):
             await after(0.05 * number)
-            await fleet.running[fleet.start(redis_settings)].said("is ready", seconds=30)
+            await fleet.running[fleet.start(redis_settings)].said("is ready")
             codes += await fleet.drain(old)
         codes += await fleet.drain(*list(fleet.running)[:2])
-        assert runs_in(fleet.ledger) < 0.95 * orders.runs, "too late: there was no load left"
+        done = runs_in(fleet.ledger)
+        print(f"{done} of {orders.runs} runs when two of three had left")
+        assert done < 0.95 * orders.runs, "too late: there was no load left"
         await adding
         await all_completed(client, orders, deadline=deadline)
         codes += await fleet.drain(*fleet.running)
