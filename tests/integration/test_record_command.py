@@ -26,7 +26,7 @@ from queueworker_operator.simulation import tracefile
 SECRET = "nobody may read this"
 
 
-async def soon(holds: Callable[[], bool], what: Callable[[], str], seconds: float = 30.0) -> None:
+async def soon(holds: Callable[[], bool], what: Callable[[], str], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, what()
@@ -44,7 +44,7 @@ class Recorder:
 
     async def end(self) -> str:
         self.process.send_signal(signal.SIGINT)
-        _, said = await asyncio.to_thread(self.process.communicate, None, 30)
+        _, said = await asyncio.to_thread(self.process.communicate, None, 60)
         assert self.process.returncode == 0, said
         return said
 
@@ -79,11 +79,12 @@ async def test_a_recording_tells_when_jobs_came_fell_due_and_ran_and_nothing_els
     async def process(job: bullmq.Job, _token: str) -> None:
         await asyncio.sleep(0.2)
 
+    before = time.time()
     async with Queue("mail", redis_settings) as queue:
         await queue.enqueue("early", {"text": SECRET}, job_id="id-of-early")
         async with recording(redis_settings, tmp_path / "trace.jsonl", "mail", "other") as recorder:
             await queue.enqueue("send", {"text": SECRET}, job_id="id-of-send")
-            await queue.enqueue("digest", {"text": SECRET}, delay=700)
+            digest = await queue.job((await queue.enqueue("digest", {"text": SECRET}, delay=700)).id)
             await queue.enqueue("urgent", {"text": SECRET}, priority=7)
             async with stock_working(process, redis_settings, queue="mail"):
                 await soon(lambda: len(recorder.jobs) == 4, lambda: f"only {recorder.jobs} was recorded")
@@ -101,12 +102,15 @@ async def test_a_recording_tells_when_jobs_came_fell_due_and_ran_and_nothing_els
     assert {job.queue for job in trace.jobs} == {"mail"}
     assert jobs["early"].added == 0
     assert jobs["send"].due is None
-    assert jobs["digest"].due == pytest.approx(jobs["digest"].added + 0.7, abs=0.2)
+    assert digest is not None
+    assert digest.timestamp is not None
+    assert trace.started is not None
+    assert trace.started + (jobs["digest"].due or 0) == pytest.approx(digest.timestamp / 1000 + 0.7, abs=0.01)
     assert jobs["urgent"].priority == 7
-    assert all(0.15 <= (jobs[name].service or 0) <= 5 for name in ("early", "send", "digest", "urgent"))
+    assert all(0.15 <= (jobs[name].service or 0) <= 30 for name in ("early", "send", "digest", "urgent"))
     assert jobs["late"].service is None
     assert trace.gaps == 0
-    assert trace.started == pytest.approx(time.time(), abs=120)
+    assert before <= trace.started <= time.time()
     assert trace.seconds >= jobs["late"].added
 
 
@@ -148,7 +152,7 @@ async def test_redis_that_is_away_at_the_end_is_a_gap_and_code_4(
         await worked_off(recorder, settings)
         await asyncio.to_thread(server.stop)
         recorder.process.send_signal(signal.SIGINT)
-        _, said = await asyncio.to_thread(recorder.process.communicate, None, 30)
+        _, said = await asyncio.to_thread(recorder.process.communicate, None, 60)
     assert recorder.process.returncode == 4, said
     *_, kept, error = said.splitlines()
     assert kept == f"recorded 1 job to {recorder.file}, with a gap at its end"
