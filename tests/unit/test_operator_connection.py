@@ -69,8 +69,8 @@ def test_a_key_that_is_not_there_is_named_without_the_others_values(tmp_path: Pa
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda reader: reader.read([MAIL], horizon_ms=0, deadline_seconds=1),
-        lambda reader: reader.read_details([MAIL], deadline_seconds=1),
+        lambda reader: reader.read([MAIL], horizon_ms=0, deadline_seconds=30),
+        lambda reader: reader.read_details([MAIL], deadline_seconds=30),
         lambda reader: reader.wait({MAIL: "0-0"}, block_ms=10),
     ],
 )

@@ -210,7 +210,7 @@ async def test_the_first_read_ends_where_it_is_stopped() -> None:
     await until(lambda: server.lists, what="it reads")
     assert not reading.done()
     bench.stop.set()
-    await asyncio.wait_for(reading, 10)
+    await asyncio.wait_for(reading, 30)
     assert len(asyncio.all_tasks()) == 1, "nothing of it goes on"
 
 
@@ -246,7 +246,7 @@ async def test_the_watches_wait_until_all_are_decided() -> None:
     await asyncio.sleep(0.1)
     assert not waiting.done()
     bench.decided.add(Key("jobs", "two"))
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 30)
 
 
 async def test_the_watches_wait_while_thousands_are_looked_at_and_none_is_decided_yet() -> None:
@@ -261,7 +261,7 @@ async def test_the_watches_wait_while_thousands_are_looked_at_and_none_is_decide
             bench.decided.add(Key("jobs", "one"))
         return looks
 
-    await asyncio.wait_for(replace(bench.start, progress=progress).decide(), 10)
+    await asyncio.wait_for(replace(bench.start, progress=progress).decide(), 30)
     assert looks == 10
 
 
@@ -269,7 +269,7 @@ async def test_the_watches_wait_for_nobody_who_keeps_them_waiting() -> None:
     bench = Bench(Server("one", "two"))
     await bench.start.read()
     bench.decided.add(Key("jobs", "one"))
-    await asyncio.wait_for(bench.start.decide(), 10)
+    await asyncio.wait_for(bench.start.decide(), 30)
 
 
 async def test_the_wait_for_decisions_ends_where_it_is_stopped() -> None:
@@ -279,7 +279,7 @@ async def test_the_wait_for_decisions_ends_where_it_is_stopped() -> None:
     await asyncio.sleep(0.1)
     assert not waiting.done()
     bench.stop.set()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 30)
 
 
 async def test_it_is_ready_once_the_watch_has_told_of_all_that_was_listed(tmp_path: Path) -> None:
