@@ -176,8 +176,8 @@ async def test_child_processes_run_jobs_and_end_with_a_killed_worker(
     environment = {"QUEUEWORKER_PROCESSORS": "worker_crunch", "CRUNCH_NOTES": str(notes)}
     with worker_process(redis_settings, log_file, "crunch", "--concurrency", "3", **environment) as worker:
         (tells,) = await add(redis_settings, "crunch", None, name="async")
-        (dies,) = await add(redis_settings, "crunch", "segfault", name="die")
-        (late,) = await add(redis_settings, "crunch", False, name="sleep")
+        (dies,) = await add(redis_settings, "crunch", "segfault", name="die", attempts=1)
+        (late,) = await add(redis_settings, "crunch", False, name="sleep", attempts=1)
         await eventually(lambda: client.zcard("bull:crunch:failed"))
         await eventually(lambda: _is(client.zcard("bull:crunch:failed"), 2), what=worker.log())
         await eventually(lambda: client.zscore("bull:crunch:completed", tells))
