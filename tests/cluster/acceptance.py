@@ -29,7 +29,16 @@ from queueworker.settings import ConnectionSettings
 ROOT = Path(__file__).resolve().parents[2]
 QUEUEWORKER = str(Path(sys.executable).with_name("queueworker"))
 QUEUE = "story"
+GRACE_SECONDS = 30
 QUEUEWORKERS = "/apis/queueworker.dev/v1alpha1/namespaces/{}/queueworkers"
+
+
+def learn_kinds(plane: ControlPlane) -> None:
+    """Let the garbage collector know all kinds now, not within its 30 s: a new one asks for them at its start."""
+    manager = plane.components["kube-controller-manager"]
+    manager.stop()
+    manager.start()
+    plane.wait_ready()
 
 
 def rbac_rules() -> list[dict[str, Any]]:
@@ -74,7 +83,7 @@ class OperatorProcess:
         environment = {**self.plane.environment, "KUBECONFIG": str(self.kubeconfig), **self.environment}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while ready and not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the operator is not ready:\n{self.log.read_text()[-4000:]}")
@@ -82,16 +91,16 @@ class OperatorProcess:
 
     def ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=10) as answer:
                 return answer.status == 200
         except OSError:
             return False
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
             return answer.read().decode()
 
-    def ends(self, *, within: float = 20) -> int:
+    def ends(self, *, within: float = 60) -> int:
         """Wait until it ends by itself; return its exit code."""
         assert self.process is not None
         code = self.process.wait(within)
@@ -99,16 +108,18 @@ class OperatorProcess:
         return code
 
     def stop(self) -> None:
-        """End it as Kubernetes would, and hold it to a quick end."""
+        """End it as Kubernetes would, which kills it after the grace period of the chart."""
         if self.process is None:
             return
         self.process.terminate()
         try:
-            code = self.process.wait(10)
+            code = self.process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"the operator did not end within 10 s:\n{self.log.read_text()[-4000:]}") from None
+            raise AssertionError(
+                f"the operator did not end within {GRACE_SECONDS} s:\n{self.log.read_text()[-4000:]}"
+            ) from None
         self.process = None
         assert code == 0, f"the operator ended with {code}:\n{self.log.read_text()[-4000:]}"
 
@@ -267,8 +278,8 @@ class ReplicaWatch:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(5)
-        self._thread.join(5)
+        self._process.wait(30)
+        self._thread.join(30)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -279,7 +290,7 @@ class ReplicaWatch:
         self.close()
 
 
-def eventually(question: Callable[[], Any], *, within: float, what: str, state: Callable[[], Any]) -> Any:
+def eventually(question: Callable[[], Any], *, what: str, state: Callable[[], Any], within: float = 60) -> Any:
     """Ask until the answer is true; in vain, say what was seen last. What is not there yet is no answer."""
     deadline = time.monotonic() + within
     while not (answer := _answer(question)):

@@ -33,7 +33,6 @@ def settled(story: Story) -> None:
     """Wait until the QueueWorker was looked at and its Deployment is there with nothing to do."""
     eventually(
         lambda: story.condition("Ready").get("status") == "True" and story.scaling().get("desired") == 0,
-        within=20,
         what="settled at zero",
         state=story.status,
     )
@@ -43,16 +42,22 @@ def replicas(story: Story) -> int:
     return int(story.deployment()["spec"]["replicas"])
 
 
-def scaled_to(story: Story, number: int, *, within: float = 15) -> None:
-    eventually(lambda: replicas(story) == number, within=within, what=f"{number} replicas", state=story.status)
+def scaled_to(story: Story, number: int) -> None:
+    eventually(lambda: replicas(story) == number, what=f"{number} replicas", state=story.status)
 
 
-def has_reason(story: Story, reason: str, *, within: float = 15) -> dict[str, Any]:
-    """Wait for the reason in the status and return the decision record."""
+def has_reason(story: Story, reason: str, **inputs: Any) -> dict[str, Any]:
+    """Wait for the reason in the status, and for what was read; return the decision record.
+
+    Jobs that are added are not all there at once, so a first record may be of some of them.
+    """
     found: dict[str, Any] = eventually(
-        lambda: (record := story.scaling()).get("reason") == reason and record,
-        within=within,
-        what=reason,
+        lambda: (
+            (record := story.scaling()).get("reason") == reason
+            and inputs.items() <= record["inputs"].items()
+            and record
+        ),
+        what=f"{reason} {inputs or ''}",
         state=story.scaling,
     )
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from acceptance import learn_kinds
 from processnode import ProcessNode
 
 import controlplane
@@ -110,18 +111,15 @@ def install_crd(plane: ControlPlane) -> None:
     The collector asks for new kinds every 30 s only, and until then it holds back what their objects own.
     """
     plane.kubectl("apply", "--server-side", "-f", str(CRD_FILE))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not any(
         condition["type"] == "Established" and condition["status"] == "True"
         for condition in plane.api.get(CRD_PATH).get("status", {}).get("conditions") or []
     ):
         if time.monotonic() > deadline:
-            raise ClusterError("the CRD was not established within 20 s")
+            raise ClusterError("the CRD was not established within 60 s")
         time.sleep(0.05)
-    manager = plane.components["kube-controller-manager"]
-    manager.stop()
-    manager.start()
-    plane.wait_ready()
+    learn_kinds(plane)
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +133,7 @@ def process_node(control_plane: ControlPlane) -> Iterator[ProcessNode]:
 def eventually() -> Callable[..., Any]:
     """Ask until the answer is true, and return it; an API error counts as not yet."""
 
-    def ask(question: Callable[[], Any], *, within: float = 20.0, what: str = "") -> Any:
+    def ask(question: Callable[[], Any], *, within: float = 60.0, what: str = "") -> Any:
         deadline = time.monotonic() + within
         while True:
             try:

@@ -33,7 +33,7 @@ def resource() -> Resource:
 
 @asynccontextmanager
 async def cluster_of(
-    handler: Handler, directory: Path, *, timeout_seconds: float = 5.0
+    handler: Handler, directory: Path, *, timeout_seconds: float = 30.0
 ) -> AsyncIterator[KubernetesCluster]:
     """Serve every request by `handler`, and give an adapter on it."""
     async with serving(handler, directory) as kubeconfig:
@@ -87,7 +87,8 @@ async def test_a_connection_that_breaks_is_unavailable(tmp_path: Path, resource:
 async def test_pods_that_cannot_be_listed_for_now_hide_no_deployment(
     tmp_path: Path, resource: Resource, monkeypatch: pytest.MonkeyPatch, status: int | None, said: str
 ) -> None:
-    monkeypatch.setattr("queueworker_operator.cluster.kubernetes.pods.LIST_SECONDS", 0.3)
+    if status is None:
+        monkeypatch.setattr("queueworker_operator.cluster.kubernetes.pods.LIST_SECONDS", 0.3)
     owner = {"apiVersion": API_VERSION, "kind": "QueueWorker", "name": "killmail", "uid": "u", "controller": True}
     deployment = {
         "kind": "Deployment",
@@ -159,10 +160,10 @@ async def test_streams_leave_the_connections_of_the_requests_alone(tmp_path: Pat
             pass
 
     async with serving(serve, tmp_path) as kubeconfig:
-        requests = await Requests.connect(kubeconfig=str(kubeconfig), connections=1, timeout_seconds=5)
+        requests = await Requests.connect(kubeconfig=str(kubeconfig), connections=1)
         following = [asyncio.create_task(follow(requests)) for _ in range(streams)]
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 for _ in range(streams):
                     await opened.acquire()
             assert await requests.get("/x", attempt="read") == {"kind": "Status"}
@@ -174,6 +175,7 @@ async def test_streams_leave_the_connections_of_the_requests_alone(tmp_path: Pat
             await requests.close()
 
 
+@pytest.mark.timing
 async def test_a_request_costs_less_than_a_millisecond_of_our_own_time(tmp_path: Path) -> None:
     """With the client library's own way to a request it was 1.7 ms; 5 000 QueueWorkers need 10 000 to be created."""
     answer = json.dumps({"kind": "Deployment", "metadata": {"managedFields": [{"fields": list(range(100))}] * 4}})
@@ -187,7 +189,7 @@ async def test_a_request_costs_less_than_a_millisecond_of_our_own_time(tmp_path:
     done = Event()
     server = Thread(target=serve, args=(ready, done), daemon=True)
     server.start()
-    port = await asyncio.to_thread(ready.get, timeout=10)
+    port = await asyncio.to_thread(ready.get, timeout=60)
     client = await Requests.connect(kubeconfig=str(write_kubeconfig(tmp_path, port=port)))
     took, yardstick = [], []
     # What other tests left in memory is nothing that a request costs: looking through it takes a tenth of a second.
@@ -204,7 +206,7 @@ async def test_a_request_costs_less_than_a_millisecond_of_our_own_time(tmp_path:
         gc.unfreeze()
         await client.close()
         done.set()
-        await asyncio.to_thread(server.join, 10)
+        await asyncio.to_thread(server.join, 60)
 
     # All requests count. Who shares our cores makes each CPU second do less: by how much tells work that is always the
     # same, done in between.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -14,7 +15,7 @@ from processnode import ProcessNode
 from controlplane import ControlPlane
 from queueworker_operator.api.reasons import ConditionReason
 from queueworker_operator.cluster.kubernetes import KubernetesCluster, Requests
-from queueworker_operator.cluster.port import ClusterError, Resource
+from queueworker_operator.cluster.port import ClusterError, ConflictError, Resource
 from queueworker_operator.scaling.observation import Pod, WorkersObservation
 
 Eventually = Callable[..., Any]
@@ -29,7 +30,7 @@ async def bench(control_plane: ControlPlane, namespace: str, crd: str) -> AsyncI
 
 
 async def observed_until(
-    bench: Bench, resource: Resource, done: Callable[[WorkersObservation], object], *, within: float = 30
+    bench: Bench, resource: Resource, done: Callable[[WorkersObservation], object], *, within: float = 60
 ) -> WorkersObservation:
     deadline = time.monotonic() + within
     while True:
@@ -118,7 +119,7 @@ async def test_the_pod_with_a_deletion_cost_goes_first(bench: Bench, process_nod
         names[3]: None,
     }
     await bench.cluster.set_deletion_costs(resource, {names[0]: None})
-    await bench.cluster.scale(resource, await bench.cluster.observe(resource), replicas=3)
+    await scale(bench, resource, 3)
 
     three = await observed_until(bench, resource, lambda seen: len(standing(seen)) == 3)
     assert {pod.name: pod.deletion_cost for pod in standing(three)} == dict.fromkeys([names[0], *names[2:]])
@@ -165,6 +166,14 @@ async def test_more_pods_than_a_page_holds_are_all_listed(
         f"killmail-{number:04}" for number in range(MANY)
     ]
     assert bench.requests.sent.count(("GET", path)) == 3
+
+
+async def scale(bench: Bench, resource: Resource, replicas: int) -> None:
+    """Scale as the reconciler does: look again when the controller wrote the status in between."""
+    for _ in range(20):
+        with contextlib.suppress(ConflictError):
+            return await bench.cluster.scale(resource, await bench.cluster.observe(resource), replicas=replicas)
+    pytest.fail("20 conflicts in a row")
 
 
 def fake_pod(name: str) -> dict[str, Any]:

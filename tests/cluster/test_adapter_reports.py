@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import shlex
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -259,12 +261,11 @@ def quota_is_counted(bench: Bench) -> bool:
     return all("used" in quota.get("status", {}) for quota in quotas)
 
 
-async def eventually_observed(
-    bench: Bench, condition: Callable[[WorkersObservation], bool], *, attempts: int = 300
-) -> WorkersObservation:
-    resource = bench.read()
-    for _ in range(attempts):
-        observed = await bench.cluster.observe(resource)
-        if condition(observed):
-            return observed
-    pytest.fail(f"not in {attempts} looks: {observed}; {bench.api.get(deployment_path(bench.namespace)).get('status')}")
+async def eventually_observed(bench: Bench, condition: Callable[[WorkersObservation], bool]) -> WorkersObservation:
+    resource, deadline = bench.read(), time.monotonic() + 60
+    while not condition(observed := await bench.cluster.observe(resource)):
+        if time.monotonic() > deadline:
+            status = bench.api.get(deployment_path(bench.namespace)).get("status")
+            pytest.fail(f"not within 60 s: {observed}; {status}")
+        await asyncio.sleep(0.05)
+    return observed

@@ -53,8 +53,8 @@ class Watch:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(5)
-        self._thread.join(5)
+        self._process.wait(30)
+        self._thread.join(30)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

@@ -295,7 +295,7 @@ async def test_what_is_made_for_a_queueworker_that_is_just_gone_is_collected(
         await bench.cluster.create(resource, secrets={}, replicas=0)
 
     collection = deployment_path(bench.namespace).rpartition("/")[0]
-    eventually(lambda: not bench.api.get(collection)["items"], within=60, what="the Deployment is collected")
+    eventually(lambda: not bench.api.get(collection)["items"], what="the Deployment is collected")
     with pytest.raises(GoneError):
         await bench.cluster.create(resource, secrets={}, replicas=0)
 
@@ -399,7 +399,7 @@ async def test_the_garbage_collector_takes_the_workers_of_a_deleted_queueworker(
 
     collection = deployment_path(bench.namespace).rpartition("/")[0]
     # The collector looks for kinds that it does not know yet every 30 s, and the CRD may be that new.
-    eventually(lambda: not bench.api.get(collection)["items"], within=60, what="the Deployment is collected")
+    eventually(lambda: not bench.api.get(collection)["items"], what="the Deployment is collected")
 
 
 async def test_a_changed_password_changes_fingerprint_and_pods(bench: Bench) -> None:

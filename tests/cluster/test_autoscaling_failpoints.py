@@ -37,7 +37,7 @@ def dies(operator, point):
     """Run it until it ends itself at the failpoint."""
     operator.environment = {VARIABLE: point}
     operator.start(ready=False)
-    code = operator.ends(within=30)
+    code = operator.ends()
     assert code == EXIT_CODE, f"not at {point}: {operator.log.read_text()[-4000:]}"
     operator.environment = {}
 
@@ -57,16 +57,15 @@ async def kill_at_each(story, mortal, ways):
         settled(story)
     expected = [0]
     with ReplicaWatch(story) as watch:
-        eventually(lambda: watch.values == [0], within=10, what="the watch", state=lambda: watch.values)
+        eventually(lambda: watch.values == [0], what="the watch", state=lambda: watch.values)
         for change, number, point in ways:
             await change(story)
             dies(mortal, point)
             expected.append(number)
             mortal.start()
-            scaled_to(story, number, within=20)
+            scaled_to(story, number)
             eventually(
                 lambda number=number: story.scaling()["desired"] == number and story.status()["replicas"] == number,
-                within=20,
                 what=f"a status of {number} after {point}",
                 state=story.status,
             )

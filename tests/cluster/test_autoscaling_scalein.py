@@ -78,7 +78,7 @@ async def test_a_hundred_idle_and_three_busy_pods_scaled_to_three_keep_the_busy_
             queues=[{"name": "story", "concurrency": 1}],
             autoscaling={**NOW, "minReplicas": 103, "maxReplicas": 103},
         )
-        eventually(lambda: story.ready_replicas() == 103, within=90, what="103 ready", state=story.status)
+        eventually(lambda: story.ready_replicas() == 103, what="103 ready", state=story.status)
         # The youngest are those that a ReplicaSet would take first.
         pods = sorted(story.pods(), key=lambda pod: pod["metadata"]["creationTimestamp"])
         busy = [pod["metadata"]["name"] for pod in pods[-3:]]
@@ -89,12 +89,12 @@ async def test_a_hundred_idle_and_three_busy_pods_scaled_to_three_keep_the_busy_
             queues=[{"name": "story", "concurrency": 1}],
             autoscaling={**NOW, "minReplicas": 0, "maxReplicas": 3},
         )
-        eventually(lambda: replicas(story) == 3, within=20, what="three", state=story.status)
-        eventually(lambda: len(running(story)) == 3, within=30, what="three pods", state=lambda: running(story))
+        eventually(lambda: replicas(story) == 3, what="three", state=story.status)
+        eventually(lambda: len(running(story)) == 3, what="three pods", state=lambda: running(story))
         assert set(running(story)) == set(busy)
         assert costs(story).keys().isdisjoint(busy)
         story.redis.set(RELEASED, 1)
-        eventually(lambda: story.all_done_once(ids), within=40, what="the jobs", state=story.runs)
+        eventually(lambda: story.all_done_once(ids), what="the jobs", state=story.runs)
         assert watch.values[:2] == [103, 3], watch.values
 
 
@@ -103,13 +103,13 @@ async def test_jobs_longer_than_the_drain_time_are_interrupted_by_no_scale_in(st
     pods, ids = await a_job_on_each(story, control_plane, namespace, gates, count=20)
     with running_operator(control_plane, namespace), ReplicaWatch(story) as watch:
         adjust(story, gates, minReplicas=0, maxReplicas=20)
-        eventually(lambda: story.scaling()["reason"] == "BusyFloor", within=10, what="BusyFloor", state=story.scaling)
+        eventually(lambda: story.scaling()["reason"] == "BusyFloor", what="BusyFloor", state=story.scaling)
         # Longer than the drain time and than every window.
         await holds(lambda: replicas(story) == 20, seconds=8, state=story.scaling)
         assert owners(story) == set(pods)
         story.redis.set(RELEASED, 1)
-        eventually(lambda: story.all_done_once(ids), within=60, what="all jobs once", state=story.runs)
-        eventually(lambda: watch.values[-1] == 0, within=30, what="zero", state=story.scaling)
+        eventually(lambda: story.all_done_once(ids), what="all jobs once", state=story.runs)
+        eventually(lambda: watch.values[-1] == 0, what="zero", state=story.scaling)
         assert watch.values == sorted(watch.values, reverse=True)
 
 
@@ -120,19 +120,18 @@ async def test_a_lowered_maximum_interrupts_as_many_as_the_user_asked_for(story,
     with running_operator(control_plane, namespace), ReplicaWatch(story) as watch:
         story.redis.set(SHARED, 1)
         adjust(story, gates, minReplicas=0, maxReplicas=4)
-        eventually(lambda: watch.values[-1] == 4, within=15, what="four", state=story.scaling)
-        eventually(lambda: len(running(story)) == 4, within=20, what="four pods", state=lambda: running(story))
+        eventually(lambda: watch.values[-1] == 4, what="four", state=story.scaling)
+        eventually(lambda: len(running(story)) == 4, what="four pods", state=lambda: running(story))
         assert set(running(story)).isdisjoint(idle), "who is idle goes first"
         # What is interrupted is given back after the drain time and taken by the others.
         eventually(
             lambda: sorted(story.runs()[0].values()) == [1, 1, 1, 1, 2, 2],
-            within=40,
             what="two jobs begun again",
             state=story.runs,
         )
         assert owners(story) <= set(running(story))
         story.redis.set(RELEASED, 1)
-        eventually(lambda: set(story.runs()[1]) == set(ids), within=90, what="every job ends", state=story.runs)
+        eventually(lambda: set(story.runs()[1]) == set(ids), what="every job ends", state=story.runs)
         started, ended = story.runs()
         assert sorted(started.values()) == [1, 1, 1, 1, 2, 2], started
         assert set(ended.values()) == {1}, ended
@@ -143,8 +142,8 @@ async def a_job_on_each(story, control_plane, namespace, gates, *, count):
     with running_operator(control_plane, namespace):
         total = count if count > 10 else count + 1
         adjust(story, gates, minReplicas=total, maxReplicas=total)
-        eventually(lambda: len(running(story)) == total, within=60, what=f"{total} pods", state=story.status)
-        eventually(lambda: story.ready_replicas() == total, within=60, what="all ready", state=story.status)
+        eventually(lambda: len(running(story)) == total, what=f"{total} pods", state=story.status)
+        eventually(lambda: story.ready_replicas() == total, what="all ready", state=story.status)
         names = sorted(running(story))[:count]
         # The interpreters of the workers start meanwhile, all at once.
         ids = [await give_one_job(story, gates, pod) for pod in names]

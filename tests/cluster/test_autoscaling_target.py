@@ -58,24 +58,24 @@ def body_without_replicas(story):
 
 async def test_a_users_deployment_is_scaled_and_nothing_else_of_it_is_touched(story, control_plane, namespace):
     story.kubectl("apply", "-f", "-", stdin=json.dumps(users_deployment(story.settings)))
-    eventually(lambda: story.ready_replicas() == 2, within=40, what="their pods", state=story.pods)
+    eventually(lambda: story.ready_replicas() == 2, what="their pods", state=story.pods)
     theirs = body_without_replicas(story)
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs"}
     autoscaling = {"target": {"backlogPerReplica": 10}, "maxReplicas": 4}
     with running_operator(control_plane, namespace):
         story.apply(targetRef=target, autoscaling=autoscaling)
-        scaled_to(story, 0, within=40)
+        scaled_to(story, 0)
         assert has_reason(story, "ScaledToZero")["desired"] == 0
         assert story.condition("Ready")["status"] == "True", story.status()
         ids = await add(story, 30, milliseconds=500)
         scaled_to(story, 3)
-        eventually(lambda: story.all_done_once(ids), within=60, what="the jobs", state=story.runs)
-        scaled_to(story, 0, within=60)
+        eventually(lambda: story.all_done_once(ids), what="the jobs", state=story.runs)
+        scaled_to(story, 0)
         assert body_without_replicas(story) == theirs
         ids += await add(story, 20, milliseconds=1000)
         scaled_to(story, 2)
-        story.kubectl("delete", "qw", story.name, "--timeout=10s")
-        eventually(lambda: story.all_done_once(ids), within=60, what="the jobs", state=story.runs)
+        story.kubectl("delete", "qw", story.name, "--timeout=60s")
+        eventually(lambda: story.all_done_once(ids), what="the jobs", state=story.runs)
     assert story.deployment()["spec"]["replicas"] == 2, "nothing is restored"
     assert body_without_replicas(story) == theirs
 
@@ -86,11 +86,10 @@ async def test_a_target_that_is_not_there_is_named_and_found_when_it_comes(story
         story.apply(targetRef=target, autoscaling={"minReplicas": 1, "maxReplicas": 4})
         ready = eventually(
             lambda: (found := story.condition("Ready")).get("reason") == "TargetNotFound" and found,
-            within=20,
             what="TargetNotFound",
             state=story.status,
         )
         assert "theirs" in ready["message"]
         story.kubectl("apply", "-f", "-", stdin=json.dumps(users_deployment(story.settings)))
-        scaled_to(story, 1, within=45)
-        eventually(lambda: story.condition("Ready")["status"] == "True", within=40, what="Ready", state=story.status)
+        scaled_to(story, 1)
+        eventually(lambda: story.condition("Ready")["status"] == "True", what="Ready", state=story.status)

@@ -24,7 +24,7 @@ SETTINGS = ConnectionSettings(host="redis.example", port=6379)
 def as_process(control_plane: ControlPlane) -> Run:
     def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**control_plane.environment, "COLUMNS": "200", **environment}
-        return subprocess.run([QUEUEWORKER, *arguments], env=env, capture_output=True, text=True, timeout=30)
+        return subprocess.run([QUEUEWORKER, *arguments], env=env, capture_output=True, text=True, timeout=60)
 
     return command
 

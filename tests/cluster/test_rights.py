@@ -39,7 +39,7 @@ def audited_plane(tmp_path: Path, audit_log: Path) -> Iterator[ControlPlane]:
     flags = (f"--audit-policy-file={policy}", f"--audit-log-path={audit_log}")
     with ControlPlane.start(controlplane.build(), apiserver_flags=flags) as plane:
         plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds/queueworkers.yaml"))
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd/queueworkers.queueworker.dev")
+        plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/queueworkers.queueworker.dev")
         plane.api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         yield plane
 
@@ -87,7 +87,7 @@ def add_rollouts(plane: ControlPlane) -> None:
     spec = {"group": "argoproj.io", "names": names, "scope": "Namespaced", "versions": [version]}
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     plane.api.create(path, {"metadata": {"name": ROLLOUTS}, "spec": spec})
-    plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", f"crd/{ROLLOUTS}")
+    plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/{ROLLOUTS}")
 
 
 def add_targets(story: Story) -> None:
@@ -147,15 +147,12 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(audited_plane
 
     with running_operator(audited_plane, NAMESPACE) as operator:
         story.apply(redis=connection)
-        eventually(
-            lambda: story.condition("Ready").get("status") == "True", within=20, what="Ready", state=story.status
-        )
+        eventually(lambda: story.condition("Ready").get("status") == "True", what="Ready", state=story.status)
         async with Queue("story", settings) as queue:
             await queue.enqueue_many([Job.create("sleep", {"milliseconds": 1}) for _ in range(300)])
         # No node takes the pods, which is worth a look at them.
         eventually(
             lambda: "Unschedulable" in story.condition("WorkersAvailable").get("message", ""),
-            within=30,
             what="pods that no node takes",
             state=story.status,
         )
@@ -164,20 +161,18 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(audited_plane
         add_targets(story)
         eventually(
             lambda: set(target_replicas(story).values()) == {2},
-            within=30,
             what="two replicas of each target",
             state=lambda: (target_replicas(story), story.kubectl("get", "qw")),
         )
         story.apply(redis=connection, worker={"drainTimeoutSeconds": 7})
         eventually(
             lambda: story.deployment()["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 22,
-            within=10,
             what="the new template",
             state=story.status,
         )
         story.kubectl("delete", "deployment", story.name)
-        eventually(lambda: story.deployment()["spec"]["replicas"] == 3, within=10, what="3 again", state=story.status)
-        story.kubectl("delete", "qw", story.name, "--timeout=10s")
+        eventually(lambda: story.deployment()["spec"]["replicas"] == 3, what="3 again", state=story.status)
+        story.kubectl("delete", "qw", story.name, "--timeout=60s")
         audited_plane.kubectl("delete", "crd", "queueworkers.queueworker.dev")
         assert operator.ends() == 5
         said = operator.log.read_text()

@@ -23,12 +23,16 @@ def columns(story):
     return {head[start:end].strip(): row[start:end].strip() for start, end in bounds}
 
 
+def told(story):
+    """The reasons of all events."""
+    return set(story.kubectl("get", "events", "-o", "jsonpath={range .items[*]}{.reason} {end}").split())
+
+
 async def test_the_readme_story(story, control_plane, namespace):
     with running_operator(control_plane, namespace) as operator:
-        story.apply()
-        eventually(
-            lambda: story.condition("Ready").get("status") == "True", within=20, what="Ready", state=story.status
-        )
+        # How long a job takes is said: on a machine that is slow they would ask for more than the backlog does.
+        story.apply(autoscaling={"target": {"backlogPerReplica": 100, "expectedJobMilliseconds": 20}})
+        eventually(lambda: story.condition("Ready").get("status") == "True", what="Ready", state=story.status)
         assert story.scaling()["reason"] == "QueueUnused", story.scaling()
         assert story.scaling()["message"] == "0 of 0-10 replicas: queue story was never used."
         assert columns(story)["REPLICAS"] == "0"
@@ -36,21 +40,19 @@ async def test_the_readme_story(story, control_plane, namespace):
 
         with ReplicaWatch(story) as watch:
             ids = await story.enqueue_at_once(500, milliseconds=20)
-            eventually(lambda: story.ready_replicas() > 0, within=30, what="workers", state=story.status)
-            eventually(lambda: story.all_done_once(ids), within=60, what="all jobs done", state=story.runs)
+            eventually(lambda: story.ready_replicas() > 0, what="workers", state=story.status)
+            eventually(lambda: story.all_done_once(ids), what="all jobs done", state=story.runs)
             growth = watch.values[: watch.values.index(max(watch.values)) + 1]
             assert growth[0] == 0
             assert growth[-1] == 5, f"500 jobs at 100 per replica need 5: {watch.values}"
             assert growth == sorted(growth), watch.values
             assert len(growth) - 1 <= 2, f"more than two writes: {watch.values}"
-            eventually(lambda: watch.values[-1] == 0, within=30, what="back to 0", state=story.scaling)
+            eventually(lambda: watch.values[-1] == 0, what="back to 0", state=story.scaling)
             shrink = watch.values[len(growth) - 1 :]
             assert shrink == sorted(shrink, reverse=True), watch.values
 
-        eventually(
-            lambda: story.scaling()["reason"] == "ScaledToZero", within=5, what="ScaledToZero", state=story.scaling
-        )
-        eventually(lambda: story.pods() == [], within=30, what="no pods", state=story.pods)
+        eventually(lambda: story.scaling()["reason"] == "ScaledToZero", what="ScaledToZero", state=story.scaling)
+        eventually(lambda: story.pods() == [], what="no pods", state=story.pods)
         assert columns(story)["BACKLOG"] == "0"
         assert columns(story)["REASON"] == "ScaledToZero"
         assert columns(story)["READY?"] == "True"
@@ -59,31 +61,28 @@ async def test_the_readme_story(story, control_plane, namespace):
         assert changes[-1][1] == 0
         for kind in ("Ready", "QueueReachable", "ScalingActive"):
             assert story.condition(kind)["status"] == "True", story.status()
-        events = story.kubectl("get", "events", "-o", "jsonpath={range .items[*]}{.reason} {end}")
-        assert "ScaledUp" in events
-        assert "ScaledDown" in events
+        eventually(lambda: {"ScaledUp", "ScaledDown"} <= told(story), what="the events", state=lambda: told(story))
         operator.stop()
 
-    story.kubectl("delete", "qw", story.name, "--timeout=10s")
+    story.kubectl("delete", "qw", story.name, "--timeout=60s")
     left = "deployments,replicasets,pods,queueworkers"
-    eventually(lambda: not story.kubectl("get", left, "-o", "name"), within=20, what="nothing left", state=story.pods)
+    eventually(lambda: not story.kubectl("get", left, "-o", "name"), what="nothing left", state=story.pods)
 
 
 async def test_the_status_sentence_at_each_step(story, control_plane, namespace):
     with running_operator(control_plane, namespace):
         story.apply(autoscaling={"maxReplicas": 2})
-        eventually(lambda: story.scaling(), within=20, what="a first decision", state=story.status)
+        eventually(lambda: story.scaling(), what="a first decision", state=story.status)
         ids = await story.enqueue(300, milliseconds=100)
-        eventually(lambda: story.scaling()["reason"] == "AtMaximum", within=15, what="AtMaximum", state=story.scaling)
+        eventually(lambda: story.scaling()["reason"] == "AtMaximum", what="AtMaximum", state=story.scaling)
         assert "2 of 0-2 replicas" in story.scaling()["message"]
         assert story.condition("ScalingLimited")["status"] == "True"
         rules = {vote["rule"]: vote["replicas"] for vote in story.scaling()["votes"]}
         assert 3 in rules.values(), rules
-        eventually(lambda: story.all_done_once(ids), within=60, what="all jobs done", state=story.runs)
+        eventually(lambda: story.all_done_once(ids), what="all jobs done", state=story.runs)
         eventually(
             lambda: story.scaling()["reason"] in {"CoolingDown", "StabilizingScaleDown", "ScaledToZero"},
-            within=20,
             what="the way down",
             state=story.scaling,
         )
-        eventually(lambda: story.scaling()["desired"] == 0, within=30, what="zero", state=story.scaling)
+        eventually(lambda: story.scaling()["desired"] == 0, what="zero", state=story.scaling)

@@ -42,17 +42,15 @@ def identities(story):
 def test_an_operator_upgrade_restarts_no_worker(story, control_plane, namespace):
     with running_operator(control_plane, namespace):
         story.apply(replicas=3)
-        eventually(lambda: story.ready_replicas() == 3, within=60, what="3 ready", state=story.status)
-        eventually(
-            lambda: story.condition("Ready").get("status") == "True", within=20, what="Ready", state=story.status
-        )
+        eventually(lambda: story.ready_replicas() == 3, what="3 ready", state=story.status)
+        eventually(lambda: story.condition("Ready").get("status") == "True", what="Ready", state=story.status)
     before, deployment = identities(story), story.deployment()
     assert list(before.values()) == [0, 0, 0]
 
     with running_operator(control_plane, namespace, command=[sys.executable, "-c", OTHER_BUILD]) as operator:
         # A change that only the new operator can have made shows that it has looked.
         story.kubectl("scale", "qw", story.name, "--replicas=4")
-        eventually(lambda: story.ready_replicas() == 4, within=30, what="4 ready", state=story.status)
+        eventually(lambda: story.ready_replicas() == 4, what="4 ready", state=story.status)
         assert before.items() <= identities(story).items()
         template = story.deployment()["spec"]["template"]
         assert template == deployment["spec"]["template"]
@@ -62,7 +60,6 @@ def test_an_operator_upgrade_restarts_no_worker(story, control_plane, namespace)
         story.apply(replicas=1, worker={"drainTimeoutSeconds": 21})
         eventually(
             lambda: story.deployment()["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 36,
-            within=20,
             what="the new template",
             state=story.status,
         )
@@ -70,4 +67,4 @@ def test_an_operator_upgrade_restarts_no_worker(story, control_plane, namespace)
             variable["name"] for variable in story.deployment()["spec"]["template"]["spec"]["containers"][0]["env"]
         ]
         assert "OF_THE_OTHER_BUILD" in names
-        eventually(lambda: len(story.pods()) == 1, within=60, what="1 pod", state=story.pods)
+        eventually(lambda: len(story.pods()) == 1, what="1 pod", state=story.pods)
