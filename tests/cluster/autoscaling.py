@@ -54,7 +54,7 @@ def has_reason(story: Story, reason: str, **inputs: Any) -> dict[str, Any]:
     found: dict[str, Any] = eventually(
         lambda: (
             (record := story.scaling()).get("reason") == reason
-            and inputs.items() <= record["inputs"].items()
+            and inputs.items() <= record.get("inputs", {}).items()
             and record
         ),
         what=f"{reason} {inputs or ''}",

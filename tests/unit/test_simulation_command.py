@@ -91,6 +91,7 @@ def test_keda_is_tuned_where_that_is_asked_for(file, recorded):
     assert found["keda_tuned"]["pod_seconds"] <= found["ours"]["pod_seconds"]
 
 
+@pytest.mark.timeout(300)  # The first time ever, matplotlib is compiled.
 def test_a_chart_is_written_as_png(file, recorded, tmp_path):
     picture = tmp_path / "chart.png"
     done = run_here(None, "simulate", "-f", str(file), "--trace", str(recorded), "--chart", str(picture))
