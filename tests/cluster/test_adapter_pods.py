@@ -88,8 +88,10 @@ async def test_a_crash_loop_is_a_problem_and_a_pod_without_a_node_is_not(
     for resource in (crashing, waiting):
         await bench.cluster.create(resource, secrets={}, replicas=1)
 
-    # Once is told and is no crash loop yet.
-    crashed = await observed_until(bench, crashing, lambda seen: [pod for pod in seen.pods or () if pod.problem])
+    # Once is told and is no crash loop yet. Between its ends it runs for a moment, and is ready.
+    crashed = await observed_until(
+        bench, crashing, lambda seen: [pod for pod in seen.pods or () if pod.problem and not pod.ready]
+    )
     [pod] = crashed.pods or ()
     assert crashed.pod_problem is not None
     assert pod.problem == crashed.pod_problem
