@@ -12,6 +12,7 @@ from redis.exceptions import AskError, RedisClusterException, RedisError, SlotNo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from queueworker.cancels import kept_cancels
 from queueworker.command import Command
 from queueworker.connection import Client
 
@@ -21,12 +22,13 @@ async def run_together(client: Client, commands: Sequence[Command], *, near: str
 
     On a Cluster they go to the node of the key `near`, those without a key too. A server that cannot be reached raises.
     """
-    if isinstance(client, RedisCluster):
-        return await _on_node(client, commands, near=near)
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    return await pipeline.execute(raise_on_error=False)
+    with kept_cancels():
+        if isinstance(client, RedisCluster):
+            return await _on_node(client, commands, near=near)
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
 
 
 async def _on_node(client: RedisCluster, commands: Sequence[Command], *, near: str) -> list[Any]:

@@ -66,10 +66,12 @@ class Course:
         """Whether no further batch is to be begun."""
         return self.stop is not None and self.stop.is_set()
 
-    def tell(self, change: Change) -> None:
+    async def tell(self, change: Change) -> None:
         """Tell what became of the jobs so far, where somebody wants to know."""
         if self.progress is not None:
             self.progress(change)
+            # Where that cancelled this very task, it ends here, before the next batch.
+            await asyncio.sleep(0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +190,7 @@ class MassChanges(QueueBase):
                 return dataclasses.replace(change, interrupted=True)
             done = await self._run_batch(part, batch, change)
             change = dataclasses.replace(change, done=change.done + done, moved=change.moved + len(batch) - done)
-            course.tell(change)
+            await course.tell(change)
         return change
 
     async def _run_batch(self, part: _Part, batch: Sequence[str], before: Change) -> int:

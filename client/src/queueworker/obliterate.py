@@ -47,7 +47,7 @@ class Obliteration(MassChanges, Switches):
             over = await self._obliterate_batch(change, size=course.batch, force=force)
             left = 0 if over else sum((await self._held()).values())
             change = dataclasses.replace(change, done=max(0, change.matched - left))
-            course.tell(change)
+            await course.tell(change)
             if over:
                 await self._one(("DEL", *map(self.keys.of, _LEFT_BEHIND)))
                 return change

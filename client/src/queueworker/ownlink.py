@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError, SlotNotCoveredError
 
+from queueworker.cancels import kept_cancels
 from queueworker.command import Command
 from queueworker.connection import Client
 
@@ -72,10 +73,8 @@ class OwnLink:
         Raises redis-py's errors where the connection fails or is silent for too long.
         """
         packed = [piece for command in commands for piece in self._connection.pack_command(*command)]
-        await self._connection.send_packed_command(packed, check_health=False)
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            # Python 3.11's wait_for, by which redis-py sends, takes no notice of a cancel that comes as it ends.
-            raise asyncio.CancelledError
+        with kept_cancels():
+            await self._connection.send_packed_command(packed, check_health=False)
         replies: list[Any] = []
         for position in range(len(commands)):
             async with asyncio.timeout(timeouts[min(position, 1)]):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 
+from queueworker.cancels import kept_cancels
 from queueworker.errors import RedisReadError
 from queueworker.keys import QueueKeys
 from queueworker.settings import ConnectionSettings
@@ -110,14 +111,11 @@ class Poller:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        task = asyncio.current_task()
         try:
             while True:
                 self._more.clear()
-                worked = await self._turn(self._clock())
-                if task is not None and task.cancelling():
-                    # Python 3.11's wait_for, by which redis-py sends, swallows a cancel that comes as it ends.
-                    raise asyncio.CancelledError
+                with kept_cancels():
+                    worked = await self._turn(self._clock())
                 if not worked:
                     await self._sleep()
         finally:
