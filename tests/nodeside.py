@@ -58,7 +58,7 @@ class NodeSide:
             self.end()
             raise
 
-    async def do(self, what: str, *, seconds: float = 20.0, **about: Any) -> Any:
+    async def do(self, what: str, *, seconds: float = 40.0, **about: Any) -> Any:
         """Have a command of the driver done and return its value; raises NodeError with what was thrown."""
         number, answer = next(self._numbers), Future[Any]()
         self._answers[number] = answer
@@ -105,7 +105,7 @@ class NodeSide:
         """Start a `QueueEvents`, whose events are the notes `event`, from the beginning of the stream."""
         await self.do("listen", queue=queue)
 
-    async def wait_until_finished(self, queue: str, job_id: str, *, seconds: float = 10.0) -> Any:
+    async def wait_until_finished(self, queue: str, job_id: str, *, seconds: float = 30.0) -> Any:
         """Call `job.waitUntilFinished` with the listener of the queue; it also rejects after `seconds`."""
         ms = round(seconds * 1000)
         return await self.do("waitUntilFinished", queue=queue, job=job_id, ms=ms, seconds=seconds + 5)
