@@ -101,7 +101,7 @@ class Fleet:
         workers = [self.running.pop(name) for name in names]
         for worker in workers:
             worker.send(signal.SIGTERM)
-        return [await worker.ended(seconds=30) for worker in workers]
+        return [await worker.ended() for worker in workers]
 
     def troubles(self, *words: str) -> list[str]:
         """Return the lines of all logs that hold one of the words."""
