@@ -29,6 +29,7 @@ def mortal(control_plane, namespace):
     """An operator that can be told where to die."""
     operator = OperatorProcess(control_plane, namespace)
     yield operator
+    print(f"--- operator\n{operator.log.read_text()[-8000:]}")
     operator.stop()
     operator.log.unlink()
 
