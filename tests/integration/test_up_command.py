@@ -83,6 +83,14 @@ class Up:
     def says(self, pattern: str) -> re.Match[str] | None:
         return next(filter(None, (re.search(pattern, line) for line in [*self.lines, *self.messages])), None)
 
+    async def decided(self) -> None:
+        """Wait for the first decision; a program that starts beside others may need its time."""
+        try:
+            await until(lambda: self.says("QueueUnused"), what="the first decision", seconds=60)
+        except AssertionError as error:
+            error.add_note(f"{self.lines} {self.messages} {self.process.poll()}")
+            raise
+
     def interrupt(self) -> None:
         """Ctrl-C in the terminal: to the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
@@ -126,7 +134,7 @@ async def test_from_zero_to_two_to_zero_with_every_job_once(
     ups: list[Up], tmp_path: Path, on: list[str], redis_settings: ConnectionSettings
 ) -> None:
     ups.append(up := Up(tmp_path, *on))
-    await until(lambda: up.says("QueueUnused"), what="the first decision")
+    await up.decided()
     # No job ends before both workers are there.
     await enqueue(redis_settings, 12, seconds=None)
     await until(lambda: up.says(r"^naps +naps +2 +2 "), what="two ready workers")
@@ -155,7 +163,7 @@ async def test_ctrl_c_lets_the_jobs_end_and_the_embedded_server_outlives_them(up
 
 async def test_an_embedded_server_that_ends_is_told_and_ends_it(ups: list[Up], tmp_path: Path) -> None:
     ups.append(up := Up(tmp_path))
-    await until(lambda: up.says("QueueUnused"), what="the first decision")
+    await up.decided()
     [server] = [one for one in psutil.Process(up.process.pid).children() if "valkey" in one.name()]
     server.kill()
     assert await up.ended() == 4, up.messages
@@ -180,7 +188,7 @@ async def test_a_second_ctrl_c_gives_the_jobs_back_at_once(
 
 async def test_sigterm_ends_it_too(ups: list[Up], tmp_path: Path, on: list[str]) -> None:
     ups.append(up := Up(tmp_path, *on))
-    await until(lambda: up.says("QueueUnused"), what="the first decision")
+    await up.decided()
     up.process.terminate()
     assert await up.ended() == 0
 
