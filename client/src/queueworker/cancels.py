@@ -16,6 +16,9 @@ def kept_cancels() -> Iterator[None]:
     """
     task = asyncio.current_task()
     before = task.cancelling() if task is not None else 0
-    yield
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
+    try:
+        yield
+    finally:
+        # Also where the block failed: who tries again would lose the cancel for good.
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
